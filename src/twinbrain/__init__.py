@@ -1,0 +1,81 @@
+"""twinbrain: one person's scans as a spiking whole-brain model, fitted to that person's BOLD.
+
+This file is the public catalogue and nothing else; every name is imported when it is first used,
+so that ``import twinbrain`` stays fast.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from twinbrain.analyse.similarity import Similarity as Similarity
+    from twinbrain.analyse.similarity import compare as compare
+    from twinbrain.assimilate.fit import Fit as Fit
+    from twinbrain.assimilate.fit import assimilate as assimilate
+    from twinbrain.brain import Brain as Brain
+    from twinbrain.config import Study as Study
+    from twinbrain.config import read_study as read_study
+    from twinbrain.data.read import read_subject as read_subject
+    from twinbrain.data.sample import load_sample as load_sample
+    from twinbrain.data.sample import sample_ids as sample_ids
+    from twinbrain.data.subject import Subject as Subject
+    from twinbrain.drive import Drive as Drive
+    from twinbrain.errors import CorruptFile as CorruptFile
+    from twinbrain.errors import InputError as InputError
+    from twinbrain.errors import Interrupted as Interrupted
+    from twinbrain.network import Estimate as Estimate
+    from twinbrain.network import Network as Network
+    from twinbrain.neuron import ParameterSet as ParameterSet
+    from twinbrain.neuron import parameter_set as parameter_set
+    from twinbrain.report.page import report as report
+    from twinbrain.simulate import Record as Record
+    from twinbrain.simulate import Run as Run
+    from twinbrain.simulate import simulate as simulate
+    from twinbrain.store import load as load
+    from twinbrain.store import save as save
+
+_HOME = {
+    "Brain": "brain",
+    "CorruptFile": "errors",
+    "Drive": "drive",
+    "Estimate": "network",
+    "Fit": "assimilate.fit",
+    "InputError": "errors",
+    "Interrupted": "errors",
+    "Network": "network",
+    "ParameterSet": "neuron",
+    "Record": "simulate",
+    "Run": "simulate",
+    "Similarity": "analyse.similarity",
+    "Study": "config",
+    "Subject": "data.subject",
+    "assimilate": "assimilate.fit",
+    "compare": "analyse.similarity",
+    "load": "store",
+    "load_sample": "data.sample",
+    "parameter_set": "neuron",
+    "read_study": "config",
+    "read_subject": "data.read",
+    "report": "report.page",
+    "sample_ids": "data.sample",
+    "save": "store",
+    "simulate": "simulate",
+}
+
+__all__ = ["__version__", *sorted(_HOME)]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        value = getattr(importlib.import_module(f"twinbrain.{_HOME[name]}"), name)
+        globals()[name] = value
+        return value
+    raise AttributeError(f"module 'twinbrain' has no attribute '{name}'")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
