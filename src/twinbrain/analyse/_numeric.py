@@ -1,0 +1,64 @@
+"""Small array helpers of this room: standard scores, correlations by column, keyed random numbers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from twinbrain.errors import InputError
+
+Floats = npt.NDArray[np.float64]
+
+# A series whose spread is this small a share of its level is rounding noise, not signal.
+CONSTANT = 1e-10
+
+
+def is_constant(series: Floats) -> npt.NDArray[np.bool_]:
+    """Say for each column of ``series`` (time, region) whether it does not vary beyond rounding."""
+    return np.asarray(np.ptp(series, axis=0) <= CONSTANT * np.abs(series).max(axis=0), dtype=np.bool_)
+
+
+def standardise(series: Floats) -> Floats:
+    """Give each column of ``series`` (time, region) mean 0 and deviation 1; constant columns become 0."""
+    centred = series - series.mean(axis=0)
+    spread = centred.std(axis=0)
+    flat = is_constant(series)
+    centred[:, flat] = 0.0
+    return np.asarray(centred / np.where(flat, 1.0, spread), dtype=np.float64)
+
+
+def pearson(a: Floats, b: Floats) -> Floats:
+    """Pearson correlation of each column of ``a`` with that of ``b``; 0 where one of them is constant."""
+    return np.asarray(np.clip((standardise(a) * standardise(b)).mean(axis=0), -1.0, 1.0), dtype=np.float64)
+
+
+def correlation_matrix(series: Floats) -> Floats:
+    """Pearson matrix of the columns of ``series``; 0 beside the diagonal where a column is constant."""
+    z = standardise(series)
+    matrix = np.clip(z.T @ z / len(z), -1.0, 1.0)
+    np.fill_diagonal(matrix, 1.0)
+    return matrix
+
+
+def generator(seed: int, purpose: int) -> np.random.Generator:
+    """Random numbers keyed by (seed, purpose), so that no use of the seed disturbs another."""
+    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or not 0 <= seed < 2**64:
+        raise InputError(
+            f"seed is {seed!r}, expected a whole number from 0 to 2**64 - 1; give for example seed=0."
+        )
+    return np.random.Generator(np.random.Philox(key=np.array([seed, purpose], dtype=np.uint64)))
+
+
+def json_ready(value: Any) -> Any:
+    """Copy nested dicts and lists with plain Python numbers; numbers that are not finite become None."""
+    if isinstance(value, dict):
+        return {str(key): json_ready(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [json_ready(item) for item in value]
+    if isinstance(value, (float, np.floating)):
+        return float(value) if np.isfinite(value) else None
+    if isinstance(value, np.integer):
+        return int(value)
+    return value

@@ -1,0 +1,421 @@
+"""How alike a simulated and a recorded brain are, beside simple predictions and what the data allow."""
+
+from __future__ import annotations
+
+import html
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from twinbrain.analyse._numeric import Floats, correlation_matrix, json_ready, pearson, standardise
+from twinbrain.analyse.align import Aligned, align
+from twinbrain.analyse.baselines import copy_inputs, ideal_linear, input_mask, persistence, ridge_from_inputs
+from twinbrain.analyse.connectivity import as_matrix, matrix_distances
+from twinbrain.analyse.filtering import band_pass
+from twinbrain.analyse.nulls import block_bootstrap_indices, phase_randomise, time_shift
+from twinbrain.errors import InputError
+
+__all__ = ["Similarity", "compare"]
+
+# Baselines that know no more of a region than the free run does: only these compete for "best".
+_COMPETITORS = ("copy_inputs", "ideal_linear", "ridge_from_inputs")
+_SHIFTS, _DRAWS = 5, 20
+_MIN_BLOCK_S = 30.0
+
+Scores = dict[str, Any]
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Similarity:
+    """Result of `compare`.
+
+    Attributes
+    ----------
+    table
+        Index ``region``; columns ``input`` (bool), ``pcc_raw``, ``pcc_band_passed``, ``rmse_raw``,
+        ``rmse_band_passed`` (root mean square difference of standard scores) and, band-passed,
+        ``copy_inputs_pcc``, ``ideal_linear_pcc``, ``ridge_from_inputs_pcc``, ``persistence_pcc`` (NaN where
+        a baseline is not defined).
+    scores
+        The figures of ``scores.json``; see `compare`. A figure that is not defined is None.
+    inputs
+        Names of the regions that were driven with the person's own BOLD.
+    fc_simulated, fc_recorded
+        Band-passed functional connectivity of the compared volumes, (region, partner).
+
+    Examples
+    --------
+    >>> t = np.arange(200) * 0.72
+    >>> x = np.random.Generator(np.random.Philox(key=4)).normal(size=(200, 5)).cumsum(axis=0)
+    >>> bold = xr.DataArray(x, dims=("time", "region"), coords={"time": t, "region": list("ABCDE")})
+    >>> print(repr(compare(bold, bold, ["A"], bootstrap=100))[:68])
+    Similarity(5 regions, 1 input, 190 volumes: PCC of the others 1.000,
+    """
+
+    table: pd.DataFrame
+    scores: Scores = field(repr=False)
+    inputs: tuple[str, ...]
+    fc_simulated: xr.DataArray
+    fc_recorded: xr.DataArray
+
+    def to_dict(self) -> Scores:
+        """Copy of the scores, ready for JSON: plain numbers, text, lists and None."""
+        ready: Scores = json_ready(self.scores)
+        return ready
+
+    def __repr__(self) -> str:
+        s, best = self.scores, self.scores["best_baseline"]
+        text = f", best baseline {best} {_figure(s['baselines'][best]['bold_pcc_noninputs'])}" if best else ""
+        plural = "" if len(self.inputs) == 1 else "s"
+        return (
+            f"Similarity({s['regions']} regions, {len(self.inputs)} input{plural}, {s['volumes']} volumes: "
+            f"PCC of the others {_figure(s['bold_pcc_noninputs'])}{text})"
+        )
+
+    def _repr_html_(self) -> str:
+        keys = ("bold_pcc_inputs", "bold_pcc_noninputs", "fc_pcc", "fc_rms")
+        rows = {"simulated": self.scores, **{k: v for k, v in self.scores["baselines"].items() if v}}
+        body = "".join(
+            f"<tr><th>{html.escape(name)}</th>{''.join(f'<td>{_figure(row[key])}</td>' for key in keys)}</tr>"
+            for name, row in rows.items()
+        )
+        head = "".join(f"<th>{key}</th>" for key in keys)
+        low, high = self.scores["band_hz"]
+        return (
+            f"<table><caption>band-passed {low:g}-{high:g} Hz</caption><tr><th></th>{head}</tr>{body}</table>"
+        )
+
+
+def compare(
+    simulated: xr.DataArray,
+    recorded: xr.DataArray,
+    inputs: Sequence[str],
+    *,
+    connectome: xr.DataArray | None = None,
+    k: float = 0.8,
+    band_hz: tuple[float, float] = (0.01, 0.1),
+    discard: int = 10,
+    max_lag: int = 0,
+    bootstrap: int = 1000,
+    block_s: float = 30.0,
+    seed: int = 0,
+) -> Similarity:
+    """Score a free run against the recording, beside baselines, nulls and a ceiling.
+
+    Two versions are scored. "raw": the series as given. "band_passed": both series cut to the common volumes
+    and then filtered by `band_pass`, so that their edges are alike. Correlations ignore scale and offset, so
+    BOLD may be in any units. All scores are at lag 0.
+
+    Parameters
+    ----------
+    simulated
+        BOLD of a run without correction, (time, region) or (time, voxel) with ``region`` and ``weight`` on
+        the voxels; ``time`` in s on the clock of the recording. It may cover a part of the recording.
+    recorded
+        The whole recording, (time, region), ``time`` in s, evenly spaced.
+    inputs
+        Regions that were driven with the person's own BOLD; scores without them are the evidence.
+    connectome
+        (target, source), for the baseline ``ideal_linear``; without it that baseline is None.
+    k
+        Strength of propagation of ``ideal_linear``. Default 0.8.
+    band_hz
+        Corners of the filter, Hz. Default (0.01, 0.1).
+    discard
+        Common volumes left out at the start, before filtering. Default 10.
+    max_lag
+        If above 0, the lag within ``+-max_lag`` volumes with the highest mean correlation over all regions
+        is reported beside the scores (positive: the simulation is late). Default 0.
+    bootstrap
+        Resamplings for the interval of the difference to the best baseline. Default 1000.
+    block_s
+        Length of the resampled blocks, s, at least 30. Default 30.
+    seed
+        Key of all random numbers.
+
+    Returns
+    -------
+    Similarity
+        Its ``scores`` hold, with the values of the band-passed version at the top level and both versions
+        under ``raw`` and ``band_passed``:
+
+        * ``bold_pcc_all``, ``bold_pcc_inputs``, ``bold_pcc_noninputs``: Pearson correlation in time, mean
+          over regions;
+        * ``fc_pcc``, ``fc_rms``, ``fc_fnorm_per_n``, ``fc_fnorm_relative``, ``fc_mean`` as in
+          `compare_connectivity`, against the recorded FC of the same volumes; ``fc_pcc_noninputs``,
+          ``fc_rms_noninputs`` over pairs without an input;
+        * ``baselines``: the same keys for ``copy_inputs``, ``ideal_linear``, ``ridge_from_inputs`` (learnt
+          on the whole recording, each volume predicted from blocks that do not hold it), ``persistence``,
+          ``time_shifted`` (the simulation shifted in a circle by a third to two thirds, mean of 5) and
+          ``phase_randomised`` (the simulation with random phases, FC kept, mean of 20);
+        * ``best_baseline``: the best of the first three by ``bold_pcc_noninputs``. Persistence uses each
+          region's own past, which a free run is not given, and is listed only;
+        * ``difference_to_best``: its ``value`` (simulated minus baseline, non-inputs) with ``low`` and
+          ``high``, the 95 % percentile interval of a circular block bootstrap over time with this baseline
+          held fixed;
+        * ``ceilings.split_half_fc``: the FC of the recording's first half scored against that of its second;
+        * ``lag_tr``, ``best_lag_tr``, ``best_lag_bold_pcc_all``, the settings used, and ``notes`` on what
+          limits the figures.
+
+    Raises
+    ------
+    InputError
+        If the two cannot be compared: unknown input, no common region, too few common volumes, values not
+        finite, constant regions, a band or block that does not fit.
+
+    Warns
+    -----
+    UserWarning
+        If every region is an input: scores without inputs are then NaN (None in ``to_dict``).
+
+    References
+    ----------
+    Correlation of BOLD and of FC as similarity of a digital twin brain: Natl Sci. Rev. (2024), nwae080. Block
+    bootstrap: Politis & Romano (1992), in: Exploring the Limits of Bootstrap, Wiley, p. 263.
+
+    Examples
+    --------
+    >>> rng = np.random.Generator(np.random.Philox(key=4))
+    >>> bold = xr.DataArray(rng.normal(size=(200, 5)).cumsum(axis=0), dims=("time", "region"),
+    ...                     coords={"time": np.arange(200) * 0.72, "region": list("ABCDE")})
+    >>> score = compare(2 * bold + 1, bold, ["A"], bootstrap=100).to_dict()
+    >>> round(score["bold_pcc_noninputs"], 9), round(score["fc_rms"], 9)
+    (1.0, 0.0)
+    """
+    _check_options(max_lag, bootstrap, block_s)
+    pair = align(simulated, recorded, discard=discard)
+    regions = [str(name) for name in pair.recorded["region"].values]
+    is_input = input_mask(regions, inputs)
+    chosen = tuple(dict.fromkeys(str(name) for name in inputs))
+    if is_input.all():
+        warnings.warn(
+            "every region compared is an input: scores of non-input regions are not defined", stacklevel=2
+        )
+    notes = _notes(pair, band_hz)
+    versions: dict[str, Scores] = {}
+    columns: dict[str, Floats] = {}
+    matrices: tuple[Floats, Floats] | None = None
+    for version in ("raw", "band_passed"):
+        series = pair if version == "raw" else _filtered(pair, band_hz)
+        predictions = _predictions(series, chosen, connectome, k, notes)
+        z = standardise(series.simulated.to_numpy())
+        target = standardise(series.recorded.to_numpy())
+        fc = correlation_matrix(target)
+        scores = _score(z, target, fc, is_input)
+        scores["baselines"] = {
+            name: _score(p, target, fc, is_input) if p is not None else None
+            for name, p in predictions.items()
+        } | _nulls(z, target, fc, is_input, seed)
+        scores |= _against_best(
+            z, target, predictions, scores, is_input, series.repetition_time_s, bootstrap, block_s, seed
+        )
+        scores["ceilings"] = {"split_half_fc": _split_half(series.whole, is_input)}
+        scores["fc_mean_recorded"] = matrix_distances(fc, fc)["fc_mean"]
+        versions[version] = scores
+        columns |= {
+            f"pcc_{version}": pearson(z, target),
+            f"rmse_{version}": np.sqrt(np.square(z - target).mean(axis=0)),
+        }
+        matrices = (correlation_matrix(z), fc)
+        best_lag = _best_lag(z, target, max_lag)
+    columns |= {
+        f"{name}_pcc": pearson(p, target) if p is not None else np.full(len(regions), np.nan)
+        for name, p in predictions.items()
+    }
+    assert matrices is not None
+    times = pair.recorded["time"].values
+    scores = (
+        versions["band_passed"]
+        | {"raw": versions["raw"], "band_passed": versions["band_passed"]}
+        | {"lag_tr": 0, "best_lag_tr": best_lag[0], "best_lag_bold_pcc_all": best_lag[1]}
+        | {"band_hz": list(band_hz), "inputs": list(chosen), "regions": len(regions), "volumes": len(times)}
+        | {
+            "start_s": float(times[0]),
+            "stop_s": float(times[-1]),
+            "repetition_time_s": pair.repetition_time_s,
+        }
+        | {"discard": discard, "k": k, "seed": seed, "notes": list(dict.fromkeys(notes))}
+    )
+    table = pd.DataFrame({"input": is_input, **columns}, index=pd.Index(regions, name="region"))
+    fcs = [as_matrix(matrix, regions) for matrix in matrices]
+    return Similarity(table, json_ready(scores), chosen, fcs[0], fcs[1])
+
+
+def _check_options(max_lag: int, bootstrap: int, block_s: float) -> None:
+    if isinstance(max_lag, bool) or not isinstance(max_lag, (int, np.integer)) or max_lag < 0:
+        raise InputError(
+            f"max_lag is {max_lag!r}, expected a whole number of volumes from 0; 0 reports no lag."
+        )
+    if isinstance(bootstrap, bool) or not isinstance(bootstrap, (int, np.integer)) or bootstrap < 100:
+        raise InputError(
+            f"bootstrap is {bootstrap!r}, expected at least 100 resamplings for a 95 % interval; 1000 is "
+            "usual."
+        )
+    if not block_s >= _MIN_BLOCK_S:
+        raise InputError(
+            f"block_s is {block_s!r}, expected at least {_MIN_BLOCK_S:g} s: BOLD remembers, and shorter "
+            "blocks make the interval too narrow."
+        )
+
+
+def _notes(pair: Aligned, band_hz: tuple[float, float]) -> list[str]:
+    seconds = len(pair.recorded["time"]) * pair.repetition_time_s
+    notes = []
+    if seconds < 1.0 / band_hz[0]:
+        notes.append(
+            f"the compared {seconds:.0f} s are shorter than one period of the slowest rhythm kept "
+            f"({1 / band_hz[0]:.0f} s): band-passed figures are rough"
+        )
+    if pair.unmatched:
+        notes.append(
+            f"{len(pair.unmatched)} regions are on one side only and not compared, such as "
+            f"'{pair.unmatched[0]}'"
+        )
+    return notes
+
+
+def _filtered(pair: Aligned, band_hz: tuple[float, float]) -> Aligned:
+    step = pair.repetition_time_s
+    filtered = [band_pass(x, step, band_hz) for x in (pair.simulated, pair.recorded, pair.whole)]
+    return Aligned(filtered[0], filtered[1], filtered[2], step, pair.unmatched)
+
+
+def _predictions(
+    pair: Aligned, inputs: tuple[str, ...], connectome: xr.DataArray | None, k: float, notes: list[str]
+) -> dict[str, Floats | None]:
+    """Standard scores predicted by each baseline, None where it is not defined."""
+    recorded = pair.recorded
+    predictions: dict[str, Floats | None] = {
+        "copy_inputs": copy_inputs(recorded, inputs).to_numpy(),
+        "ideal_linear": ideal_linear(recorded, inputs, connectome, k=k).to_numpy()
+        if connectome is not None
+        else None,
+    }
+    try:
+        predictions["ridge_from_inputs"] = ridge_from_inputs(pair.whole, inputs, at=recorded).to_numpy()
+    except InputError as error:  # a short recording limits one baseline, not the comparison
+        predictions["ridge_from_inputs"] = None
+        notes.append(f"ridge_from_inputs is not defined: {error}")
+    predictions["persistence"] = persistence(recorded).to_numpy()
+    return predictions
+
+
+def _score(
+    z: Floats, target: Floats, fc: Floats, is_input: np.ndarray, fc_simulated: Floats | None = None
+) -> Scores:
+    pcc = pearson(z, target)
+    matrix = correlation_matrix(z) if fc_simulated is None else fc_simulated
+    free = np.ix_(~is_input, ~is_input)
+    others = matrix_distances(matrix[free], fc[free])
+    return {
+        "bold_pcc_all": float(pcc.mean()),
+        "bold_pcc_inputs": float(pcc[is_input].mean()),
+        "bold_pcc_noninputs": float(pcc[~is_input].mean()) if not is_input.all() else float("nan"),
+        **matrix_distances(matrix, fc),
+        "fc_pcc_noninputs": others["fc_pcc"],
+        "fc_rms_noninputs": others["fc_rms"],
+    }
+
+
+def _nulls(z: Floats, target: Floats, fc: Floats, is_input: np.ndarray, seed: int) -> dict[str, Scores]:
+    """Mean scores of the simulation with its course in time destroyed; both kinds keep its FC, which is
+    computed once."""
+    volumes, matrix = len(z), correlation_matrix(z)
+    shifts = np.linspace(volumes / 3, 2 * volumes / 3, _SHIFTS).astype(int)
+    drawn = {
+        "time_shifted": [time_shift(z, int(shift)) for shift in shifts],
+        "phase_randomised": [phase_randomise(z, draw=draw, seed=seed) for draw in range(_DRAWS)],
+    }
+    nulls = {}
+    for name, series in drawn.items():
+        each = [_score(s, target, fc, is_input, matrix) for s in series]
+        nulls[name] = {key: float(np.mean([score[key] for score in each])) for key in each[0]}
+    return nulls
+
+
+def _against_best(
+    z: Floats,
+    target: Floats,
+    predictions: dict[str, Floats | None],
+    scores: Scores,
+    is_input: np.ndarray,
+    step: float,
+    bootstrap: int,
+    block_s: float,
+    seed: int,
+) -> Scores:
+    """The best competitor and the simulation's lead over it, with its bootstrap interval."""
+    reached = {
+        name: scores["baselines"][name]["bold_pcc_noninputs"]
+        for name in _COMPETITORS
+        if scores["baselines"][name] is not None
+    }
+    reached = {name: value for name, value in reached.items() if np.isfinite(value)}
+    block = int(np.ceil(block_s / step))
+    lead: Scores = {"value": None, "low": None, "high": None, "bootstrap": bootstrap, "block_s": block * step}
+    if not reached:
+        return {"best_baseline": None, "difference_to_best": lead}
+    best = max(reached, key=lambda name: reached[name])
+    lead["value"] = scores["bold_pcc_noninputs"] - reached[best]
+    prediction = predictions[best]
+    if prediction is not None and 2 * block <= len(z):
+        indices = block_bootstrap_indices(len(z), block, bootstrap, seed=seed)
+        free = ~is_input
+        leads = _resampled_pcc(z[:, free], target[:, free], indices) - _resampled_pcc(
+            prediction[:, free], target[:, free], indices
+        )
+        lead["low"], lead["high"] = (float(q) for q in np.quantile(leads.mean(axis=1), [0.025, 0.975]))
+    return {"best_baseline": best, "difference_to_best": lead}
+
+
+def _resampled_pcc(a: Floats, b: Floats, indices: np.ndarray) -> Floats:
+    """Pearson correlation by column for each row of resampled ``indices``: (draws, region).
+
+    Resampling only changes how often each volume counts, so all draws are five matrix products.
+    """
+    draws, volumes = indices.shape
+    flat = indices + volumes * np.arange(draws)[:, None]
+    weight = np.bincount(flat.ravel(), minlength=draws * volumes).reshape(draws, volumes) / volumes
+    mean_a, mean_b = weight @ a, weight @ b
+    covariance = weight @ (a * b) - mean_a * mean_b
+    spread = (weight @ (a * a) - mean_a**2) * (weight @ (b * b) - mean_b**2)
+    scale = np.sqrt(np.maximum(spread, 0.0))
+    return np.asarray(np.divide(covariance, scale, out=np.zeros_like(covariance), where=spread > 1e-20))
+
+
+def _split_half(whole: xr.DataArray, is_input: np.ndarray) -> Scores:
+    values = whole.to_numpy()
+    half = len(values) // 2
+    first, second = correlation_matrix(values[:half]), correlation_matrix(values[half:])
+    free = np.ix_(~is_input, ~is_input)
+    others = matrix_distances(first[free], second[free])
+    return matrix_distances(first, second) | {
+        "fc_pcc_noninputs": others["fc_pcc"],
+        "fc_rms_noninputs": others["fc_rms"],
+    }
+
+
+def _best_lag(z: Floats, target: Floats, max_lag: int) -> tuple[int | None, float | None]:
+    """Lag with the highest mean correlation; positive when the simulation comes late."""
+    if max_lag == 0:
+        return None, None
+    n = len(z)
+    if n - max_lag < 3:
+        raise InputError(
+            f"max_lag is {max_lag} volumes but {n} are compared, expected fewer than {n - 2}; lower it."
+        )
+    reached = {
+        lag: float(pearson(z[max(lag, 0) : n + min(lag, 0)], target[max(-lag, 0) : n - max(lag, 0)]).mean())
+        for lag in sorted(range(-max_lag, max_lag + 1), key=abs)
+    }
+    best = max(reached, key=lambda lag: reached[lag])
+    return best, reached[best]
+
+
+def _figure(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
