@@ -52,7 +52,7 @@ def to_unbounded(h: ArrayLike, bounds: tuple[float, float]) -> NDArray[np.float6
     Parameters
     ----------
     h
-        Parameter in its own unit (for a drive: DTB current units), any shape.
+        Parameter in its own unit (for a drive: model units of current), any shape.
     bounds
         ``(lo, up)`` in the same unit.
 

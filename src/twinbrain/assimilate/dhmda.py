@@ -1,0 +1,462 @@
+"""The published filter, Vw-dHMDA, with a fixed-lag smoother: the drives of an ensemble follow recorded BOLD.
+
+Each member is a whole network. Once per repetition time the drives take a random step, all members run, and
+drives and Balloon states are corrected by the difference between recorded and predicted BOLD. BOLD answers a
+drive seconds later, so the drives of the last ``lag`` repetition times are corrected too: the filter's own
+estimate of h(t) has seen BOLD up to t only and is late; the smoothed one has seen the response.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_array
+
+from twinbrain.assimilate.ensemble import mixed_gain_update
+from twinbrain.assimilate.transform import SATURATION, check_bounds, to_bounded, to_unbounded
+from twinbrain.errors import InputError, Interrupted
+
+__all__ = ["Checkpoint", "Engine", "Filtered", "Settings", "initial_ensemble", "run_filter"]
+
+_log = logging.getLogger(__name__)
+
+Array = NDArray[np.float64]
+Progress = Callable[[int, int], object]
+
+_BALLOON_FLOOR = 1e-5
+_BEFORE_CYCLES = 2**64 - 1  # the random stream of the initial ensemble, a cycle number no run reaches
+
+
+class Engine(Protocol):
+    """What the filter needs of an ensemble of simulated networks (:class:`twinbrain.simulate.Simulation`)."""
+
+    @property
+    def steps_per_s(self) -> int: ...
+    @property
+    def voxel_of_input(self) -> Sequence[NDArray[np.int64]]: ...
+    @property
+    def balloon(self) -> Array:
+        """(member, voxel, 4), writable in place; last axis s, f, v, q."""
+
+    def set_drive(self, h: Array) -> object: ...
+    def advance(self, steps: int) -> object: ...
+    def bold(self) -> Array: ...
+    def state(self) -> dict[str, NDArray[Any]]: ...
+    def restore(self, state: dict[str, NDArray[Any]]) -> object: ...
+
+
+class Checkpoint(Protocol):
+    """Where the filter keeps what it needs to go on after an interruption: named arrays, nothing else."""
+
+    def load(self) -> dict[str, NDArray[Any]] | None: ...
+    def save(self, state: dict[str, NDArray[Any]]) -> object: ...
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The numbers of the filter; defaults as published where a publication states one.
+
+    Attributes
+    ----------
+    members
+        Number of networks in the ensemble, >= 3.
+    bounds
+        Open interval of the drive h, model units of current.
+    random_walk_variance
+        Q, variance of the random step of the transformed drive per repetition time; 1.21.
+    observation_variance
+        R, variance of the error of an observation, (fraction signal change) squared; 1e-8.
+    local_gain
+        rho, share of a region's own observation in its correction, 0 to 1; 0.5.
+    lag
+        How many earlier repetition times each observation corrects as well; 12. 0 = filter without smoother.
+    warm_up
+        Repetition times run at the initial drives before the first observation; 6.
+    update_balloon
+        Whether the Balloon states of the inputs are corrected together with the drives.
+    seed
+        Of everything random in the filter.
+
+    Examples
+    --------
+    >>> Settings(members=45).lag
+    12
+    """
+
+    members: int = 30
+    bounds: tuple[float, float] = (0.0, 0.12)
+    random_walk_variance: float = 1.21
+    observation_variance: float = 1e-8
+    local_gain: float = 0.5
+    lag: int = 12
+    warm_up: int = 6
+    update_balloon: bool = True
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse settings the algebra cannot work with."""
+        check_bounds(self.bounds)
+        rules = {
+            "members": (self.members >= 3, "at least 3"),
+            "random_walk_variance": (
+                0 <= self.random_walk_variance < math.inf,
+                "a number >= 0, published 1.21",
+            ),
+            "observation_variance": (
+                0 < self.observation_variance < math.inf,
+                "a number > 0 (an observation without error leaves no spread), published 1e-8",
+            ),
+            "local_gain": (0 <= self.local_gain <= 1, "0 to 1, published 0.5"),
+            "lag": (self.lag >= 0, "a number of repetition times >= 0, usually 12"),
+            "warm_up": (self.warm_up >= 0, "a number of repetition times >= 0, usually 6"),
+            "seed": (0 <= self.seed < 2**64, "a number from 0 to 2**64 - 1"),
+        }
+        for name, (fine, expected) in rules.items():
+            if not fine:
+                raise InputError(
+                    f"{name}: found {getattr(self, name)!r}, expected {expected}; change the setting"
+                )
+
+
+@dataclass(frozen=True, eq=False)
+class Filtered:
+    """What a pass of the filter leaves behind.
+
+    Attributes
+    ----------
+    x
+        (time, member, input): transformed drives, corrected by the observations up to ``lag`` rows later.
+    filter_mean
+        (time, input): ensemble mean of h before the row's own observation was used, as published.
+    forecast, forecast_spread
+        (time, region): ensemble mean and standard deviation of the predicted BOLD, fraction signal change.
+    initial
+        (member, input): the drives h of the warm-up.
+    at_bounds
+        Share of corrected drives that had to be stopped at the saturation.
+    replaced
+        (event, 3): cycle, member that diverged, member it was replaced by.
+    """
+
+    x: Array
+    filter_mean: Array
+    forecast: Array
+    forecast_spread: Array
+    initial: Array
+    at_bounds: float
+    replaced: NDArray[np.int64]
+
+
+def initial_ensemble(inputs: int, settings: Settings) -> Array:
+    """Spread the drives of the members over the middle third of the bounds, in another order for every input.
+
+    The values are entries E to 2E - 1 of ``linspace(lower, upper, 3 E)``. Giving a member the same value at
+    every input would correlate all inputs perfectly over the ensemble, and the mean gain would believe it.
+
+    Parameters
+    ----------
+    inputs
+        Number of input regions.
+    settings
+        Of the filter; used are members, bounds and seed.
+
+    Returns
+    -------
+    numpy.ndarray
+        (member, input) h, model units of current.
+
+    Examples
+    --------
+    >>> h = initial_ensemble(2, Settings(members=4, bounds=(0.0, 0.11)))
+    >>> np.sort(h, axis=0).round(3).T.tolist()
+    [[0.04, 0.05, 0.06, 0.07], [0.04, 0.05, 0.06, 0.07]]
+    """
+    members = settings.members
+    grid = np.linspace(*settings.bounds, 3 * members)[members : 2 * members]
+    return _random(settings.seed, _BEFORE_CYCLES).permuted(np.repeat(grid[:, None], inputs, axis=1), axis=0)
+
+
+def run_filter(
+    engine: Engine,
+    observed: Array,
+    observation: csr_array,
+    input_rows: Sequence[int],
+    repetition_time_s: float,
+    settings: Settings,
+    *,
+    progress: Progress | None = None,
+    checkpoint: Checkpoint | None = None,
+    checkpoint_every: int = 10,
+    context: str = "",
+) -> Filtered:
+    r"""Assimilate observed BOLD into an ensemble, one cycle per repetition time.
+
+    Cycle t: (1) :math:`x \leftarrow x + \sqrt Q \xi` per member and input; (2) drive
+    :math:`h = lo + (up - lo)/(1 + e^{-x/10})`; (3) all members run to step
+    ``round((t + 1) * repetition_time_s * steps_per_s)`` since the end of the warm-up; (4) the augmented state
+    of every input, ``[x(t), ..., x(t - lag), s, f, v, q]``, is corrected by
+    :func:`~twinbrain.assimilate.ensemble.mixed_gain_update`; (5) x is kept within the saturation, and f, v, q
+    at 1e-5 or above.
+
+    An input of several voxels is one unit: its BOLD and Balloon state are the grey-matter weighted means over
+    its voxels, and the correction is added to each of them.
+
+    Parameters
+    ----------
+    engine
+        The ensemble; its clock is where the warm-up starts.
+    observed
+        (time, input) target BOLD, NaN = missing (the input only predicts in this cycle).
+    observation
+        (region, voxel) operator whose rows sum to 1.
+    input_rows
+        Row of ``observation`` of each input.
+    repetition_time_s
+        Seconds between rows of ``observed``.
+    settings
+        Of the filter.
+    progress
+        Called as ``progress(cycles done, cycles in all)``; may raise :class:`~twinbrain.errors.Interrupted`.
+    checkpoint, checkpoint_every
+        Where, and after how many cycles, the state is saved. A resumed pass equals an uninterrupted one bit
+        for bit.
+    context
+        Says what the engine simulates; a checkpoint is only continued with the same context.
+
+    Returns
+    -------
+    Filtered
+        Drives, forecasts and what happened on the way.
+
+    Raises
+    ------
+    InputError
+        If fewer than two thirds of the members are finite, or the checkpoint belongs to other work.
+
+    References
+    ----------
+    Zhang, Chen, Feng, Lu: On a framework of data assimilation for hyperparameter estimation of spiking
+    neuronal networks, Neural Networks 2024 (arXiv:2206.02986).
+
+    Examples
+    --------
+    See :func:`twinbrain.assimilate`, which prepares the arguments.
+    """
+    work = _Pass(engine, observed, observation, input_rows, repetition_time_s, settings, context)
+    saved = checkpoint.load() if checkpoint is not None else None
+    if saved is not None:
+        work.restore(saved)
+        _log.info("resumed at cycle %d of %d", work.cycle, len(observed))
+    else:
+        work.warm_up()
+    total = len(observed)
+    while work.cycle < total:
+        work.step()
+        if checkpoint is not None and work.cycle % checkpoint_every == 0:
+            checkpoint.save(work.state())
+        if progress is not None:
+            try:
+                progress(work.cycle, total)
+            except (Interrupted, KeyboardInterrupt):
+                if checkpoint is not None:
+                    checkpoint.save(work.state())
+                raise
+    return work.result()
+
+
+class _Pass:
+    """One pass of the filter over the data: everything that changes from cycle to cycle."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        observed: Array,
+        observation: csr_array,
+        input_rows: Sequence[int],
+        repetition_time_s: float,
+        settings: Settings,
+        context: str,
+    ) -> None:
+        self.engine, self.settings, self.context = engine, settings, context
+        self.observed = np.asarray(observed, dtype=np.float64)
+        self.observation = csr_array(observation)
+        self.rows = np.asarray(input_rows, dtype=np.int64)
+        self.steps_per_cycle = repetition_time_s * engine.steps_per_s
+        if abs(self.steps_per_cycle - round(self.steps_per_cycle)) > 1e-9 * self.steps_per_cycle:
+            _log.info(
+                "a repetition time of %g s is %.4f exchange steps: BOLD is sampled at the nearest step, "
+                "at most half a step off",
+                repetition_time_s,
+                self.steps_per_cycle,
+            )
+        weights = self.observation[self.rows]
+        self.unit_voxels = [
+            weights.indices[a:b] for a, b in zip(weights.indptr, weights.indptr[1:], strict=False)
+        ]
+        self.unit_weights = [
+            weights.data[a:b] for a, b in zip(weights.indptr, weights.indptr[1:], strict=False)
+        ]
+        cycles, inputs = self.observed.shape
+        regions = self.observation.shape[0]
+        self.initial = initial_ensemble(inputs, settings)
+        self.cycle = 0
+        self.x = np.zeros((cycles, settings.members, inputs))
+        self.filter_mean = np.zeros((cycles, inputs))
+        self.forecast = np.zeros((cycles, regions))
+        self.forecast_spread = np.zeros((cycles, regions))
+        self.stopped = 0
+        self.replaced: list[tuple[int, int, int]] = []
+
+    def warm_up(self) -> None:
+        self.engine.set_drive(self.initial)
+        if self.settings.warm_up:
+            self.engine.advance(self._end_of(self.settings.warm_up - 1))
+
+    def step(self) -> None:
+        t, s = self.cycle, self.settings
+        rng = _random(s.seed, t)
+        before = self.x[t - 1] if t else to_unbounded(self.initial, s.bounds)
+        walk = rng.standard_normal(before.shape)
+        noise = rng.standard_normal(before.shape)
+        self.x[t] = np.clip(before + math.sqrt(s.random_walk_variance) * walk, -SATURATION, SATURATION)
+        h = to_bounded(self.x[t], s.bounds)
+        self.filter_mean[t] = h.mean(axis=0)
+        self.engine.set_drive(h)
+        self.engine.advance(self._end_of(t) - self._end_of(t - 1))
+        bold = self._healthy_bold(rng)
+        by_region = np.asarray((self.observation @ bold.T).T)
+        self.forecast[t] = by_region.mean(axis=0)
+        self.forecast_spread[t] = by_region.std(axis=0, ddof=1)
+        self._analyse(by_region[:, self.rows], noise)
+        self.cycle += 1
+
+    def _analyse(self, predicted: Array, noise: Array) -> None:
+        t, s = self.cycle, self.settings
+        first = max(0, t - s.lag)
+        drives = np.moveaxis(self.x[first : t + 1], 0, 2)  # (member, input, lag), the present one last
+        balloon = self._unit_balloon()
+        updated = mixed_gain_update(
+            np.concatenate([drives, balloon], axis=2),
+            predicted,
+            self.observed[t],
+            s.observation_variance,
+            noise,
+            s.local_gain,
+        )
+        corrected = updated[:, :, : drives.shape[2]]
+        self.stopped += int((np.abs(corrected[:, :, -1]) >= SATURATION).sum())
+        self.x[first : t + 1] = np.moveaxis(np.clip(corrected, -SATURATION, SATURATION), 2, 0)
+        if s.update_balloon:
+            self._correct_balloon(updated[:, :, drives.shape[2] :] - balloon)
+
+    def _unit_balloon(self) -> Array:
+        state = self.engine.balloon
+        units = [
+            np.einsum("v,evk->ek", w, state[:, v])
+            for v, w in zip(self.unit_voxels, self.unit_weights, strict=True)
+        ]
+        return np.stack(units, axis=1)
+
+    def _correct_balloon(self, change: Array) -> None:
+        state = self.engine.balloon
+        for i in np.flatnonzero(np.isfinite(self.observed[self.cycle])).tolist():
+            voxels = self.engine.voxel_of_input[i]
+            corrected = state[:, voxels] + change[:, i, None, :]
+            corrected[:, :, 1:] = np.maximum(corrected[:, :, 1:], _BALLOON_FLOOR)
+            state[:, voxels] = corrected
+
+    def _healthy_bold(self, rng: np.random.Generator) -> Array:
+        """BOLD of all members, those that diverged replaced by copies of healthy ones."""
+        bold = np.array(self.engine.bold(), dtype=np.float64)
+        state = self.engine.balloon
+        fine = np.isfinite(bold).all(axis=1) & np.isfinite(state).all(axis=(1, 2))
+        if fine.all():
+            return bold
+        healthy = np.flatnonzero(fine)
+        if 3 * len(healthy) < 2 * len(bold):
+            raise InputError(
+                f"assimilation: in cycle {self.cycle} only {len(healthy)} of {len(bold)} members have finite "
+                "BOLD, expected at least two thirds; lower the upper bound of the drive or the target, or "
+                "check the network's working point"
+            )
+        first = max(0, self.cycle - self.settings.lag)
+        copy_member = getattr(self.engine, "copy_member", None)
+        for member in np.flatnonzero(~fine):
+            donor = int(rng.choice(healthy))
+            if copy_member is not None:
+                copy_member(donor, int(member))
+            self.engine.balloon[member] = self.engine.balloon[donor]
+            self.x[first : self.cycle + 1, member] = self.x[first : self.cycle + 1, donor]
+            bold[member] = bold[donor]
+            self.replaced.append((self.cycle, int(member), donor))
+            _log.warning("cycle %d: member %d diverged and goes on as %d", self.cycle, member, donor)
+        return bold
+
+    def _end_of(self, cycle: int) -> int:
+        """Step at which a cycle ends, counted from the start of its phase; rounded halves go up."""
+        return math.floor((cycle + 1) * self.steps_per_cycle + 0.5)
+
+    def _identity(self) -> NDArray[np.uint8]:
+        """Hash of everything that determines the result on our side of the engine."""
+        digest = hashlib.sha256(json.dumps(asdict(self.settings), sort_keys=True).encode())
+        digest.update(
+            repr((self.context, self.observed.shape, self.steps_per_cycle, self.rows.tolist())).encode()
+        )
+        digest.update(self.observed.tobytes())
+        return np.frombuffer(digest.digest(), dtype=np.uint8)
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        """Everything needed to go on, as named arrays; the engine's own begin with ``engine.``."""
+        own: dict[str, NDArray[Any]] = {
+            "identity": self._identity(),
+            "cycle": np.array(self.cycle, dtype=np.int64),
+            "x": self.x.copy(),
+            "filter_mean": self.filter_mean.copy(),
+            "forecast": self.forecast.copy(),
+            "forecast_spread": self.forecast_spread.copy(),
+            "stopped": np.array(self.stopped, dtype=np.int64),
+            "replaced": self._replaced(),
+        }
+        return own | {f"engine.{name}": np.array(value) for name, value in self.engine.state().items()}
+
+    def restore(self, saved: Mapping[str, NDArray[Any]]) -> None:
+        if "identity" not in saved or not np.array_equal(saved["identity"], self._identity()):
+            raise InputError(
+                "checkpoint: found one of an assimilation with other data, inputs or settings, expected one "
+                "of this; repeat the settings it was started with, or remove the checkpoint to start anew"
+            )
+        self.cycle, self.stopped = int(saved["cycle"]), int(saved["stopped"])
+        for name in ("x", "filter_mean", "forecast", "forecast_spread"):
+            setattr(self, name, np.array(saved[name], dtype=np.float64))
+        self.replaced = [(int(c), int(m), int(d)) for c, m, d in saved["replaced"]]
+        prefix = "engine."
+        self.engine.restore(
+            {k.removeprefix(prefix): np.array(v) for k, v in saved.items() if k.startswith(prefix)}
+        )
+
+    def _replaced(self) -> NDArray[np.int64]:
+        return np.array(self.replaced, dtype=np.int64).reshape(-1, 3)
+
+    def result(self) -> Filtered:
+        return Filtered(
+            x=self.x,
+            filter_mean=self.filter_mean,
+            forecast=self.forecast,
+            forecast_spread=self.forecast_spread,
+            initial=self.initial,
+            at_bounds=self.stopped / self.x.size,
+            replaced=self._replaced(),
+        )
+
+
+def _random(seed: int, cycle: int) -> np.random.Generator:
+    """Random stream of one cycle: keyed by time, so that a resumed filter draws what the first would have."""
+    return np.random.Generator(np.random.Philox(key=np.array([seed, cycle], dtype=np.uint64)))
