@@ -1,0 +1,201 @@
+"""The last sections: methods and references, provenance, warnings."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from twinbrain.report import series, words
+from twinbrain.report.blocks import Items, References, Section, Table
+from twinbrain.report.reading import Reading
+from twinbrain.report.scoring import best_baseline, difference, name_of, standing
+from twinbrain.report.summary import FANO_LIMIT, INPUT_GOAL, RATE_RANGE_HZ, size
+
+
+def methods(reading: Reading) -> Section:
+    """What was done, in words, generated from the study and the results.
+
+    Examples
+    --------
+    >>> from types import SimpleNamespace
+    >>> empty = SimpleNamespace(groups={}, scores={}, tables={}, provenance={}, study={}, status="done")
+    >>> methods(Reading(empty)).anchor
+    'methods'
+    """
+    section = Section("methods", "Methods")
+    section.say("Generated from the study and the results; it may be reused in a publication.", kind="quiet")
+    paragraphs, references = words.methods(facts(reading))
+    for heading, text in paragraphs:
+        section.say(text, heading)
+    section.blocks.append(References(references))
+    return section
+
+
+def facts(reading: Reading) -> words.Facts:
+    """Collect from study and results what the methods text says.
+
+    Examples
+    --------
+    >>> from types import SimpleNamespace
+    >>> study = {"assimilation": {"members": 30}}
+    >>> facts(Reading(SimpleNamespace(groups={}, scores={}, tables={}, provenance={}, study=study, status=""))).members
+    30
+    """
+    study, fit = reading.study, reading.section("assimilation")
+    network, person = reading.section("network"), reading.section("subject")
+    drive, brain = reading.array("fit", "drive"), reading.groups.get("brain")
+    regions = [str(name) for name in brain["target"].values] if brain is not None and "target" in brain else []
+    has_laminar = "laminar" in reading.groups
+    neurons = size(reading, "neurons")
+    return words.Facts(
+        subject=reading.subject,
+        sample=bool(person.get("sample")),
+        regions=len(regions) or None,
+        aal=sum(series.system_of(name) != "Other" for name in regions) > 0.8 * len(regions) > 0,
+        volumes=int(drive.sizes["time"]) if drive is not None else fit.get("volumes"),
+        repetition_time_s=reading.repetition_time_s,
+        band_hz=reading.band_hz,
+        inputs=reading.inputs,
+        circuit=str(network.get("circuit") or series.dig(study, "circuit") or ""),
+        parameters=str(network.get("parameters") or ""),
+        neurons=neurons if math.isfinite(neurons) else None,
+        fit_neurons=fit.get("neurons"),
+        in_degree=series.dig(study, "in_degree"),
+        members=fit.get("members"),
+        lag=fit.get("lag"),
+        target_mean=fit.get("target_mean"),
+        target_scale=fit.get("target_scale"),
+        dt_ms=series.dig(study, "dt_ms"),
+        laminar=has_laminar,
+        laminar_neurons=reading.attribute("laminar", "neurons"),
+        has_twin="twin" in reading.groups,
+        has_fit="fit" in reading.groups,
+        bootstrap=math.isfinite(difference(reading)[1]),
+    )
+
+
+def provenance(reading: Reading) -> Section:
+    """Versions, seeds, inputs by hash, machine, time and memory."""
+    section = Section("provenance", "Provenance")
+    if not reading.provenance:
+        section.say("The results hold no provenance.", kind="quiet")
+        return section
+    spent = []
+    for key, label, write in (
+        ("wall_s", "Time", words.seconds),
+        ("peak_memory_gb", "Memory, peak (GB)", words.number),
+        ("seed", "Seed", str),
+        ("version", "Version of twinbrain", str),
+    ):
+        found = reading.scores.get(key)
+        found = found if found is not None else series.dig(reading.provenance, key)
+        if found is not None and not isinstance(found, Mapping):
+            spent.append((label, write(found)))
+    if reading.status:
+        spent.append(("Status of the run", reading.status))
+    if spent:
+        section.blocks.append(Table("The run", ("", ""), spent, numeric=False))
+    loose: list[tuple[str, str]] = []
+    for key, value in reading.provenance.items():
+        if key in {"wall_s", "peak_memory_gb", "seed", "version", "warnings"}:
+            continue
+        if isinstance(value, Mapping):
+            rows = list(_flat(value))
+            if rows:
+                section.blocks.append(Table(_spoken(key), ("", ""), rows, numeric=False))
+        else:
+            loose.append((_spoken(key), _written(value)))
+    if loose:
+        section.blocks.append(Table("Further facts", ("", ""), loose, numeric=False))
+    return section
+
+
+def _flat(tree: Mapping[str, Any], before: str = "") -> list[tuple[str, str]]:
+    rows: list[tuple[str, str]] = []
+    for key, value in tree.items():
+        name = f"{before}{key}"
+        rows += _flat(value, f"{name}: ") if isinstance(value, Mapping) else [(name, _written(value))]
+    return rows
+
+
+def _written(value: Any) -> str:
+    if value is None or value == "":
+        return words.DASH
+    if isinstance(value, float):
+        return words.number(value, 4)
+    if isinstance(value, (list, tuple)):
+        return ", ".join(_written(item) for item in value) or words.DASH
+    return str(value)
+
+
+def _spoken(key: str) -> str:
+    return key.replace("_", " ").capitalize()
+
+
+def warnings(reading: Reading) -> Section:
+    """Everything a reader should hesitate at: stated by the run, or found while this page was made."""
+    section = Section("warnings", "Warnings")
+    found = stated(reading) + judged(reading)
+    if found:
+        section.blocks.append(Items(found, kind="warning"))
+    else:
+        section.say("None.")
+    return section
+
+
+def stated(reading: Reading) -> list[str]:
+    """Warnings the run itself left in its provenance or scores.
+
+    Examples
+    --------
+    >>> from types import SimpleNamespace
+    >>> stated(Reading(SimpleNamespace(groups={}, scores={"warnings": ["a"]}, tables={}, provenance={}, study={}, status="")))
+    ['a']
+    """
+    found: list[str] = []
+    for tree in (reading.provenance, reading.scores):
+        said = tree.get("warnings") or ()
+        found += [said] if isinstance(said, str) else [str(item) for item in said]
+    return list(dict.fromkeys(found))
+
+
+def judged(reading: Reading) -> list[str]:
+    """Warnings found by looking at the results.
+
+    Examples
+    --------
+    >>> from types import SimpleNamespace
+    >>> judged(Reading(SimpleNamespace(groups={}, scores={"mean_rate_hz": 40.0}, tables={}, provenance={}, study={}, status="")))
+    ['The mean firing rate, 40 Hz, lies outside 1–12 Hz.']
+    """
+    said: list[str] = []
+    rate, fano, run = reading.mean_rate_hz, reading.fano, reading.free_run
+    if rate is not None and not RATE_RANGE_HZ[0] <= rate <= RATE_RANGE_HZ[1]:
+        said.append(f"The mean firing rate, {words.number(rate)} Hz, lies outside {RATE_RANGE_HZ[0]:.0f}–{RATE_RANGE_HZ[1]:.0f} Hz.")
+    if fano is not None and not fano < FANO_LIMIT:
+        said.append(
+            f"The network is synchronous (Fano factor {words.number(fano)}): correlations of its BOLD may be artefacts of one "
+            "common oscillation."
+        )
+    inside = words.as_float(reading.scores_of("band_passed").get("bold_pcc_inputs"))
+    if math.isfinite(inside) and inside < INPUT_GOAL:
+        said.append(f"In the input regions the free run reaches r = {words.score(inside)}, less than {INPUT_GOAL:.2f}.")
+    if standing(reading) == "worse":
+        said.append(f"A baseline ({name_of(best_baseline(reading)[0]).lower()}) predicts the non-input regions better than the twin.")
+    if run is not None:
+        flat = [name for name, r in zip(run.regions, run.pcc, strict=True) if not math.isfinite(r)]
+        if flat:
+            said.append(f"No correlation is defined for {words.listed(flat)}: their series do not vary or are not finite.")
+        if len(run.time_s) < 150:
+            said.append(f"Only {len(run.time_s)} volumes were compared; correlations of so short a recording are uncertain.")
+        if not run.filtered:
+            said.append("Recorded and simulated BOLD could not be band-passed; figures and correlations here are of raw series.")
+    spread = reading.array("fit", "spread")
+    if spread is not None and not np.isfinite(spread.values).all():
+        said.append("The posterior spread of the estimated current is not finite everywhere.")
+    if reading.status and reading.status.split()[0].lower() not in {"done", "complete", "completed", "finished", "ok"}:
+        said.append(f"The run's status is “{reading.status}”: these results may be incomplete.")
+    return said

@@ -1,0 +1,233 @@
+"""What a results folder holds, seen the way the report needs it: named, aligned, and None where it is missing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import xarray as xr
+
+from twinbrain.report import series
+
+Array = npt.NDArray[np.float64]
+
+BASELINES: dict[str, tuple[str, str]] = {
+    "copy_inputs": ("Copy of the inputs", "every region is given the mean recorded BOLD of the inputs"),
+    "ideal_linear": ("Ideal linear spread", "the inputs' BOLD spread through the connectome without noise or neurons"),
+    "ridge_from_inputs": ("Ridge from the inputs", "regression on the inputs' BOLD, cross-validated over time blocks"),
+    "persistence": ("Persistence", "the volume before; it sees each region's own record, so it is no competitor"),
+    "time_shifted": ("Time-shifted", "the course of the twin, shifted in time: what chance reaches"),
+    "phase_randomised": ("Phase-randomised", "the same spectra with random phases: what chance reaches"),
+}
+
+
+class Result(Protocol):
+    """What `twinbrain.store.load` returns, as far as the report looks at it."""
+
+    @property
+    def groups(self) -> Mapping[str, xr.Dataset]: ...
+    @property
+    def scores(self) -> Mapping[str, Any]: ...
+    @property
+    def tables(self) -> Mapping[str, pd.DataFrame]: ...
+    @property
+    def provenance(self) -> Mapping[str, Any]: ...
+    @property
+    def study(self) -> Any: ...
+    @property
+    def status(self) -> Any: ...
+
+
+@dataclass(frozen=True)
+class FreeRun:
+    """Recorded and simulated BOLD over the same volumes and regions, standardised.
+
+    Arrays are (time, region), z-scores; `filtered` says whether both were band-passed; `pcc` is per region.
+
+    Examples
+    --------
+    >>> FreeRun(np.zeros(1), ("a",), np.zeros((1, 1)), np.zeros((1, 1)), np.ones(1), False).regions
+    ('a',)
+    """
+
+    time_s: Array
+    regions: tuple[str, ...]
+    recorded: Array
+    simulated: Array
+    pcc: Array
+    filtered: bool
+
+
+class Reading:
+    """Lazy, named access to a result; every property is None or empty where the folder lacks it.
+
+    Parameters
+    ----------
+    result : Result
+        As `twinbrain.store.load` returns it.
+
+    Examples
+    --------
+    >>> from types import SimpleNamespace
+    >>> empty = SimpleNamespace(groups={}, scores={}, tables={}, provenance={}, study={}, status="done")
+    >>> Reading(empty).inputs, Reading(empty).free_run is None
+    ((), True)
+    """
+
+    def __init__(self, result: Result) -> None:
+        self.groups = result.groups
+        self.scores: Mapping[str, Any] = result.scores or {}
+        self.tables = result.tables or {}
+        self.provenance: Mapping[str, Any] = result.provenance or {}
+        self.status = str(result.status or "")
+        self._study = result.study
+
+    @cached_property
+    def study(self) -> Mapping[str, Any]:
+        """The study as nested mappings."""
+        if isinstance(self._study, Mapping):
+            return self._study
+        if isinstance(self._study, str):
+            import tomllib
+
+            try:
+                return tomllib.loads(self._study)
+            except tomllib.TOMLDecodeError:
+                return {}
+        return {}
+
+    def section(self, name: str) -> Mapping[str, Any]:
+        """One table of the study; empty if absent."""
+        found = self.study.get(name)
+        return found if isinstance(found, Mapping) else {}
+
+    def array(self, group: str, name: str) -> xr.DataArray | None:
+        """One variable of one group, if it is there."""
+        dataset = self.groups.get(group)
+        return dataset[name] if dataset is not None and name in dataset else None
+
+    def attribute(self, group: str, name: str) -> Any:
+        """One attribute of a group, if it is there."""
+        dataset = self.groups.get(group)
+        return None if dataset is None else dataset.attrs.get(name)
+
+    @cached_property
+    def subject(self) -> str:
+        """The person's name."""
+        section = self.section("subject")
+        found = section.get("sample") or section.get("name") or section.get("folder")
+        found = found or self.attribute("recorded", "subject") or series.dig(self.provenance, "subject", "person")
+        return str(found) if found and not isinstance(found, Mapping) else "an unnamed person"
+
+    @cached_property
+    def inputs(self) -> tuple[str, ...]:
+        """Names of the input regions, in the order of the fit (a voxel's name counts as its region's)."""
+        drive = self.array("fit", "drive")
+        names: Any = drive["input"].values if drive is not None and "input" in drive.coords else None
+        if names is None:
+            names = self.section("assimilation").get("inputs") or self.scores.get("inputs") or ()
+        return tuple(dict.fromkeys(str(name).split(":")[0] for name in names))
+
+    @cached_property
+    def band_hz(self) -> tuple[float, float]:
+        """Pass band of the comparison, Hz."""
+        band = self.scores.get("band_hz") or self.section("assimilation").get("band_hz") or (0.01, 0.1)
+        return float(band[0]), float(band[1])
+
+    @cached_property
+    def recorded(self) -> xr.DataArray | None:
+        """Recorded BOLD (time, region), as given."""
+        given = self.array("recorded", "bold")
+        return given if given is not None else self.array("recorded", "target")
+
+    @cached_property
+    def repetition_time_s(self) -> float | None:
+        """Time between two volumes, s."""
+        return None if self.recorded is None else series.step_s(self.recorded)
+
+    @cached_property
+    def free_run(self) -> FreeRun | None:
+        """Recorded against simulated BOLD: band-passed if that can be done, as the scores are."""
+        simulated = self.array("twin", "bold")
+        if self.recorded is None or simulated is None:
+            return None
+        record, model = series.paired(self.recorded, simulated)
+        if record.sizes["time"] < 3 or not record.sizes["region"]:
+            return None
+        # the record is cut before it is filtered, so both series have the same edges
+        pair = [np.asarray(a.values, dtype=np.float64) for a in (record, model)]
+        tr = series.step_s(self.recorded)
+        passed = [series.band_passed(values, tr, self.band_hz) for values in pair]
+        filtered = all(values is not None for values in passed)
+        z = [series.standardise(p if filtered and p is not None else v) for p, v in zip(passed, pair, strict=True)]
+        return FreeRun(
+            time_s=np.asarray(model["time"].values, dtype=np.float64),
+            regions=tuple(str(name) for name in model["region"].values),
+            recorded=z[0],
+            simulated=z[1],
+            pcc=series.column_correlation(z[0], z[1]),
+            filtered=filtered,
+        )
+
+    @cached_property
+    def region_pcc(self) -> Mapping[str, float]:
+        """Band-passed free-run correlation of each region: from the table of the comparison, else computed here."""
+        table = self.tables.get("similarity")
+        if table is not None and "pcc_band_passed" in table:
+            names = table["region"] if "region" in table else table.index
+            return {str(n): float(v) for n, v in zip(names, table["pcc_band_passed"], strict=True)}
+        run = self.free_run
+        return dict(zip(run.regions, run.pcc.tolist(), strict=True)) if run else {}
+
+    def scores_of(self, which: str, name: str = "model", kind: str = "baselines") -> Mapping[str, Any]:
+        """Scores of the twin (``"model"``) or of one baseline, ``"raw"`` or ``"band_passed"``; empty if absent."""
+        found = self.scores.get(which)
+        tree: Any = found if isinstance(found, Mapping) else (self.scores if which == "band_passed" else {})
+        if name == "model":
+            return dict(tree)
+        inside = tree.get(kind)
+        if not (isinstance(inside, Mapping) and name in inside):
+            inside = self.scores.get(kind) if which == "band_passed" else None
+        outside = self.scores.get(kind)
+        if isinstance(outside, Mapping) and isinstance(outside.get(name), Mapping) and which in outside[name]:
+            return dict(outside[name][which])
+        value = inside.get(name) if isinstance(inside, Mapping) else None
+        return dict(value) if isinstance(value, Mapping) else {}
+
+    @cached_property
+    def baselines(self) -> tuple[str, ...]:
+        """Names of the baselines present, the known ones first."""
+        found: dict[str, None] = {}
+        for tree in (self.scores, self.scores.get("band_passed"), self.scores.get("raw")):
+            if isinstance(tree, Mapping) and isinstance(tree.get("baselines"), Mapping):
+                found |= dict.fromkeys(str(name) for name in tree["baselines"])
+        return (*(n for n in BASELINES if n in found), *(n for n in found if n not in BASELINES))
+
+    def ceiling(self, which: str = "band_passed") -> Mapping[str, float]:
+        """Split-half reliability of the record's functional connectivity: any of fc_pcc, fc_rms, fc_fnorm_relative."""
+        for tree in (self.scores.get(which), self.scores if which == "band_passed" else None):
+            ceilings = tree.get("ceilings") if isinstance(tree, Mapping) else None
+            found = ceilings.get("split_half_fc") if isinstance(ceilings, Mapping) else None
+            if isinstance(found, Mapping):
+                return dict(found)
+            if isinstance(found, (int, float)):
+                return {"fc_pcc": float(found)}
+        return {}
+
+    @cached_property
+    def fano(self) -> float | None:
+        """Fano factor of the twin's population spike count in 4 ms."""
+        found = self.attribute("twin", "fano")
+        return float(found) if found is not None else None
+
+    @cached_property
+    def mean_rate_hz(self) -> float | None:
+        """Mean firing rate of the twin, Hz."""
+        found = self.attribute("twin", "mean_rate_hz")
+        found = found if found is not None else self.scores.get("mean_rate_hz")
+        return float(found) if found is not None else None

@@ -1,0 +1,180 @@
+"""The section of scores: the twin beside its baselines and the ceiling, band-passed and raw."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from twinbrain.report import figures, words
+from twinbrain.report.blocks import Section, Table
+from twinbrain.report.reading import BASELINES, Reading
+
+COLUMNS = (
+    ("bold_pcc_noninputs", "BOLD r, non-inputs"),
+    ("bold_pcc_inputs", "BOLD r, inputs"),
+    ("bold_pcc_all", "BOLD r, all"),
+    ("fc_pcc", "FC r"),
+    ("fc_rms", "FC rms difference"),
+    ("fc_fnorm_per_n", "FC ‖Δ‖/n"),
+    ("fc_fnorm_relative", "FC ‖Δ‖/‖R‖"),
+)
+
+TREATMENTS = (("band_passed", "Band-passed"), ("raw", "Raw"))
+
+
+def scores(reading: Reading) -> Section:
+    """Tables and dots of every score, with baselines and ceiling.
+
+    Examples
+    --------
+    >>> from types import SimpleNamespace
+    >>> empty = SimpleNamespace(groups={}, scores={}, tables={}, provenance={}, study={}, status="done")
+    >>> scores(Reading(empty)).blocks[0].text
+    'The results hold no scores.'
+    """
+    section = Section("scores", "Scores")
+    if not reading.scores:
+        section.say("The results hold no scores.", kind="quiet")
+        return section
+    section.say(
+        "A correlation means little until one knows what comes for free. Every baseline below is made of the same recording "
+        "without a spiking brain; the ceiling is how well one half of the recording predicts the other half's connectivity."
+    )
+    section.say(difference_sentence(reading))
+    for key, label in COLUMNS[:1] + COLUMNS[3:4]:
+        values = [("Twin", words.as_float(reading.scores_of("band_passed").get(key)), True)] + [
+            (name_of(name), words.as_float(reading.scores_of("band_passed", name).get(key)), False)
+            for name in reading.baselines
+        ]
+        if any(math.isfinite(value) for _, value, _ in values):
+            ceiling = words.as_float(reading.ceiling().get(key)) if key.startswith("fc") else None
+            picture = figures.scores_figure(values, ceiling, f"{label} (band-passed)")
+            section.show(
+                f"scores-{key.replace('_', '-')}",
+                picture,
+                f"{label} of the twin and each baseline: "
+                + ", ".join(f"{name} {words.score(value)}" for name, value, _ in values)
+                + ".",
+                "",
+                narrow=True,
+            )
+    for which, label in TREATMENTS:
+        table = _table(reading, which, label)
+        if table is not None:
+            section.blocks.append(table)
+    explained = [
+        (name_of(name), BASELINES[name][1].capitalize() + ".") for name in reading.baselines if name in BASELINES
+    ]
+    if explained:
+        section.blocks.append(Table("What the baselines are", ("Baseline", "Prediction"), explained, numeric=False))
+    return section
+
+
+def _table(reading: Reading, which: str, label: str) -> Table | None:
+    columns = [c for c in COLUMNS if c[0] in reading.scores_of(which)]
+    if not columns:
+        return None
+    rows = [("Twin, free run", *_cells(reading.scores_of(which), columns))]
+    rows += [(name_of(name), *_cells(reading.scores_of(which, name), columns)) for name in reading.baselines]
+    ceiling = reading.ceiling(which)
+    if ceiling:
+        shown = {key: value for key, value in ceiling.items() if key.startswith("fc")}
+        cells = [words.score(shown[key]) if key in shown else "" for key, _ in columns]
+        rows.append(("Ceiling: split halves", *cells))
+    note = (
+        "r: Pearson correlation, higher is better; rms and norms: lower is better. n regions, Δ the difference of the two FC "
+        "matrices, R the recorded one. Baselines that are given the inputs' record score 1 there by construction."
+    )
+    return Table(label, ("", *(title for _, title in columns)), rows, note, strong=(0,))
+
+
+def _cells(found: Mapping[str, Any], columns: list[tuple[str, str]]) -> list[str]:
+    return [words.score(found.get(key)) for key, _ in columns]
+
+
+def name_of(baseline: str) -> str:
+    """Readable name of a baseline.
+
+    Examples
+    --------
+    >>> name_of("copy_inputs"), name_of("new_idea")
+    ('Copy of the inputs', 'New idea')
+    """
+    return BASELINES[baseline][0] if baseline in BASELINES else baseline.replace("_", " ").capitalize()
+
+
+def best_baseline(reading: Reading) -> tuple[str, float]:
+    """Name and band-passed non-input correlation of the best competing baseline; ``("", nan)`` if unknown.
+
+    Examples
+    --------
+    >>> from types import SimpleNamespace
+    >>> tree = {"best_baseline": "copy_inputs", "baselines": {"copy_inputs": {"bold_pcc_noninputs": 0.3}}}
+    >>> best_baseline(Reading(SimpleNamespace(groups={}, scores=tree, tables={}, provenance={}, study={}, status="")))
+    ('copy_inputs', 0.3)
+    """
+    found = reading.scores.get("best_baseline")
+    if found is None:
+        band_passed = reading.scores.get("band_passed")
+        found = band_passed.get("best_baseline") if isinstance(band_passed, Mapping) else None
+    if isinstance(found, Mapping):
+        found = found.get("name")
+    if not isinstance(found, str):
+        return "", math.nan
+    return found, words.as_float(reading.scores_of("band_passed", found).get("bold_pcc_noninputs"))
+
+
+def difference(reading: Reading) -> tuple[float, float, float]:
+    """Difference of the twin to the best baseline with the ends of its 95 % interval; NaN where unknown.
+
+    Examples
+    --------
+    >>> from types import SimpleNamespace
+    >>> tree = {"difference_to_best": {"value": 0.1, "low": 0.0, "high": 0.2}}
+    >>> difference(Reading(SimpleNamespace(groups={}, scores=tree, tables={}, provenance={}, study={}, status="")))
+    (0.1, 0.0, 0.2)
+    """
+    found = reading.scores.get("difference_to_best")
+    if not isinstance(found, Mapping):
+        band_passed = reading.scores.get("band_passed")
+        found = band_passed.get("difference_to_best") if isinstance(band_passed, Mapping) else None
+    if not isinstance(found, Mapping):
+        return math.nan, math.nan, math.nan
+    return words.as_float(found.get("value")), words.as_float(found.get("low")), words.as_float(found.get("high"))
+
+
+def difference_sentence(reading: Reading) -> str:
+    """Say in one sentence how the twin stands to the best baseline, with the interval.
+
+    Examples
+    --------
+    >>> from types import SimpleNamespace
+    >>> tree = {"best_baseline": "copy_inputs", "difference_to_best": {"value": 0.1, "low": 0.02, "high": 0.2}}
+    >>> difference_sentence(Reading(SimpleNamespace(groups={}, scores=tree, tables={}, provenance={}, study={}, status="")))
+    'In regions without estimated current the twin is better than the best baseline (copy of the inputs): difference of correlations 0.10, 95 % interval 0.02 to 0.20.'
+    """
+    name, _ = best_baseline(reading)
+    value, low, high = difference(reading)
+    if not name or not math.isfinite(value):
+        return "The results do not say how the twin stands to its best baseline."
+    verdict = {"better": "is better than", "worse": "falls short of", "open": "cannot be told from"}[standing(reading)]
+    return (
+        f"In regions without estimated current the twin {verdict} the best baseline ({name_of(name).lower()}): difference of "
+        f"correlations {words.score(value)}, 95 % interval {words.score(low)} to {words.score(high)}."
+    )
+
+
+def standing(reading: Reading) -> str:
+    """``"better"``, ``"worse"`` or ``"open"``: whether the interval of the difference leaves zero out.
+
+    Examples
+    --------
+    >>> from types import SimpleNamespace
+    >>> standing(Reading(SimpleNamespace(groups={}, scores={}, tables={}, provenance={}, study={}, status="")))
+    'open'
+    """
+    _, low, high = difference(reading)
+    if low > 0:
+        return "better"
+    return "worse" if high < 0 else "open"

@@ -1,0 +1,319 @@
+"""The sections of the page in reading order; what is missing in the results leaves a line instead."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+
+from twinbrain.report import brain_views, figures, series, style, words
+from twinbrain.report.activity import activity
+from twinbrain.report.blocks import Section, Viewer
+from twinbrain.report.closing import methods, provenance, warnings
+from twinbrain.report.reading import Reading
+from twinbrain.report.scoring import scores
+from twinbrain.report.summary import summary
+
+Array = npt.NDArray[np.float64]
+
+
+def all_sections(reading: Reading) -> list[Section]:
+    """Make every section, in reading order; the title of the first is the page's.
+
+    Examples
+    --------
+    >>> from types import SimpleNamespace
+    >>> empty = SimpleNamespace(groups={}, scores={}, tables={}, provenance={}, study={}, status="done")
+    >>> [section.anchor for section in all_sections(Reading(empty))][:3]
+    ['summary', 'brain', 'fit']
+    """
+    makers: tuple[Callable[[Reading], Section], ...] = (
+        summary,
+        brain,
+        fit,
+        free_run,
+        connectivity,
+        scores,
+        activity,
+        methods,
+        provenance,
+        warnings,
+    )
+    return [maker(reading) for maker in makers]
+
+
+def brain(reading: Reading) -> Section:
+    """Anatomy: connectome, neurons and agreement on a glass brain."""
+    section = Section("brain", "The brain")
+    dataset = reading.groups.get("brain")
+    if dataset is None or "connectome" not in dataset:
+        section.say("The results hold no anatomy (group “brain”), so no brain is drawn.", kind="quiet")
+        return section
+    connectome = dataset["connectome"].transpose("target", "source")
+    regions = [str(name) for name in connectome["target"].values]
+    weights = np.asarray(connectome.sel(source=connectome["target"].values).values, dtype=np.float64)
+    inputs = {index for index, name in enumerate(regions) if name in reading.inputs}
+    pairs = len(regions) * (len(regions) - 1)
+    dense = np.count_nonzero(weights) / pairs if pairs else math.nan
+    section.say(
+        f"{len(regions)} regions joined by {words.count(np.count_nonzero(weights))} directed connections "
+        f"({dense:.0%} of all pairs)."
+        + (f" The estimated current enters {words.listed(reading.inputs)}, marked in orange." if inputs else "")
+    )
+    if "position" in dataset or "positions" in dataset:
+        place = dataset["position" if "position" in dataset else "positions"].sel(region=regions)
+        positions = np.asarray(place.transpose("region", ...).values, dtype=np.float64)
+    else:
+        section.say("The results hold no region positions, so the brain cannot be drawn in space.", kind="quiet")
+        return section
+    if not np.isfinite(positions).all():
+        section.say("Some region positions are not finite, so the brain cannot be drawn in space.", kind="quiet")
+        return section
+    section.show(
+        "connectome",
+        brain_views.connectome_view(weights, positions, inputs),
+        "Glass brain from the left, the back, the right and above with the strongest connections between regions.",
+        "Structural connectome. The 240 strongest connections (darker: stronger, logarithmic); a disc is a region, its "
+        "area grows with the region's total connection strength; orange: input regions.",
+    )
+    for name, label, title in (
+        ("neurons", "neurons", "Neurons per region"),
+        ("grey_matter", "mm³", "Grey matter per region"),
+    ):
+        if name in dataset:
+            values = np.asarray(dataset[name].sel(region=regions).values, dtype=np.float64)
+            extreme = [regions[int(i)] for i in (np.nanargmax(values), np.nanargmin(values))]
+            section.show(
+                name.replace("_", "-"),
+                brain_views.markers_view(values, positions, inputs, label=label),
+                f"Glass brain; every region is a disc coloured by its value: {title.lower()}.",
+                f"{title}, from {words.number(np.nanmin(values))} ({extreme[1]}) to {words.number(np.nanmax(values))} "
+                f"({extreme[0]}). Orange rings: input regions.",
+            )
+            break
+    pcc = np.array([reading.region_pcc.get(name, math.nan) for name in regions])
+    if np.isfinite(pcc).any():
+        section.show(
+            "agreement",
+            brain_views.markers_view(
+                pcc, positions, inputs, label="r", colours="RdBu_r", limits=(-1, 1), areas=[46.0] * len(regions)
+            ),
+            "Glass brain; every region is a disc coloured by the correlation of simulated and recorded BOLD.",
+            "Where the free run agrees with the record: correlation of band-passed BOLD in each region. Orange rings: "
+            "input regions.",
+        )
+    return section
+
+
+def fit(reading: Reading) -> Section:
+    """Assimilation: estimated current, and the forecast beside persistence."""
+    section = Section("fit", "Fit")
+    dataset = reading.groups.get("fit")
+    if dataset is None or "drive" not in dataset:
+        section.say("The results hold no assimilation (group “fit”).", kind="quiet")
+        return section
+    drive = dataset["drive"].transpose("time", "input")
+    names = [str(name) for name in drive["input"].values]
+    time = np.asarray(drive["time"].values, dtype=np.float64)
+    spread = np.asarray(dataset["spread"].transpose("time", "input").values) if "spread" in dataset else None
+    filtered = np.asarray(dataset["filter_mean"].transpose("time", "input").values) if "filter_mean" in dataset else None
+    members = reading.section("assimilation").get("members") or dataset.attrs.get("members")
+    section.say(
+        f"The current into {words.listed(names)} was estimated, volume by volume, "
+        + (f"by an ensemble of {members} networks" if members else "by an ensemble of networks")
+        + f" from {words.count(len(time))} volumes of recorded BOLD."
+    )
+    section.show(
+        "drive",
+        figures.drive_figure(
+            time, np.asarray(drive.values), spread if spread is not None else np.zeros(drive.shape), filtered, names
+        ),
+        f"Estimated current over time into {words.listed(names)}, with its posterior spread.",
+        "Estimated current. Blue: mean of the fixed-lag smoother, with one and two posterior standard deviations. Grey: what "
+        "the filter believed before it had seen the BOLD that the current causes seconds later."
+        + ("" if spread is not None else " The results hold no spread."),
+    )
+    target, forecast = dataset.get("target"), dataset.get("forecast")
+    if target is None or forecast is None:
+        section.say("The results hold no forecast.", kind="quiet")
+        return section
+    observed, predicted = series.paired(target, forecast)
+    regions = [str(name) for name in observed["region"].values]
+    chosen = [index for index, name in enumerate(regions) if name in reading.inputs][:12] or [0]
+    y, f = (np.asarray(a.values, dtype=np.float64)[:, chosen] for a in (observed, predicted))
+    r_forecast = series.column_correlation(y, f)
+    r_persistence = series.column_correlation(y[1:], y[:-1])
+    sd = dataset.get("forecast_spread")
+    band = np.zeros_like(y)
+    if sd is not None:
+        _, sd_paired = series.paired(target, sd)
+        band = np.asarray(sd_paired.values, dtype=np.float64)[:, chosen]
+    mean, scale = y.mean(axis=0), np.where(y.std(axis=0) > 0, y.std(axis=0), np.nan)
+    forecast_pcc, persistence_pcc = float(np.nanmean(r_forecast)), float(np.nanmean(r_persistence))
+    section.say(
+        f"One volume ahead, the forecast correlates r = {words.score(forecast_pcc)} with the record in the input regions; "
+        f"merely repeating the volume before (persistence) gives r = {words.score(persistence_pcc)}. BOLD is slow, so the next "
+        "volume is easy to guess, and the filter has just been corrected with the one before: a good forecast alone proves "
+        "little. What counts is the free run below, in which nothing is corrected."
+    )
+    section.show(
+        "forecast",
+        figures.traces_figure(
+            np.asarray(observed["time"].values, dtype=np.float64),
+            (y - mean) / scale,
+            (f - mean) / scale,
+            band / scale,
+            [regions[i] for i in chosen],
+            [
+                f"forecast r = {words.score(a)}, persistence r = {words.score(b)}"
+                for a, b in zip(r_forecast, r_persistence, strict=True)
+            ],
+            label="forecast, one volume ahead",
+            colour=style.FORECAST,
+            band_label="±1 ensemble sd",
+            unit="z of record",
+        ),
+        "Recorded BOLD of the input regions and the ensemble's forecast of each next volume, with its spread.",
+        "Forecast inside the filter against the target it was given.",
+    )
+    return section
+
+
+def free_run(reading: Reading) -> Section:
+    """Recorded against simulated BOLD while nothing corrects the model."""
+    section = Section("free-run", "Free run")
+    run = reading.free_run
+    if run is None:
+        section.say("The results hold no free run that could be laid beside a record (groups “twin”, “recorded”).", kind="quiet")
+        return section
+    pcc = np.array([reading.region_pcc.get(name, math.nan) for name in run.regions])
+    lag = series.dig(reading.scores, "lag_tr", "lag_volumes", "lag_s", "lag")
+    treated = (
+        f"band-passed ({words.number(reading.band_hz[0])}–{words.number(reading.band_hz[1])} Hz) and standardised"
+        if run.filtered
+        else "standardised (too short to band-pass)"
+    )
+    section.say(
+        f"The estimated current drives a new network that never sees the recording. Both series are {treated}. "
+        + ("No lag was allowed between them." if not lag else f"A lag of {words.number(lag)} volumes was allowed between them.")
+    )
+    is_input = np.array([name in reading.inputs for name in run.regions])
+    unit_error = np.sqrt(np.nanmean((run.recorded - run.simulated) ** 2, axis=0))
+    band = np.broadcast_to(unit_error, run.recorded.shape)
+    spread = reading.array("twin", "bold_spread")
+    if spread is not None:
+        band = _standard_spread(reading, run.regions, run.time_s, band)
+
+    def traces(chosen: list[int], notes: list[str], name: str, caption: str) -> None:
+        section.show(
+            name,
+            figures.traces_figure(
+                run.time_s,
+                run.recorded[:, chosen],
+                run.simulated[:, chosen],
+                band[:, chosen],
+                [run.regions[i] for i in chosen],
+                notes,
+                label="twin, free run",
+                colour=style.TWIN,
+                band_label="±1 sd between members" if spread is not None else "±1 rms difference to the record",
+            ),
+            f"Recorded and simulated BOLD over time in {words.listed([run.regions[i] for i in chosen])}.",
+            caption,
+        )
+
+    ins = [int(i) for i in np.flatnonzero(is_input)][:12]
+    if ins:
+        traces(ins, [f"r = {words.score(pcc[i])}" for i in ins], "free-inputs", "Input regions: the current was estimated for these.")
+    outs = [int(i) for i in np.flatnonzero(~is_input & np.isfinite(pcc))]
+    if outs:
+        ranked = sorted(outs, key=lambda i: -pcc[i])
+        middle = len(ranked) // 2
+        picks = {"best": ranked[:2], "median": ranked[middle : middle + 2], "worst": ranked[-2:]}
+        flat = dict.fromkeys(i for group in picks.values() for i in group)
+        rank = {i: label for label, group in picks.items() for i in group}
+        traces(
+            list(flat),
+            [f"{rank[i]}: r = {words.score(pcc[i])}" for i in flat],
+            "free-others",
+            f"Regions without estimated current: the two best, two in the middle and the two worst of {len(outs)}.",
+        )
+    section.blocks.append(Viewer(_viewer_data(run.regions, run.time_s, run.recorded, run.simulated, pcc, is_input)))
+    return section
+
+
+def _standard_spread(reading: Reading, regions: tuple[str, ...], time_s: Array, otherwise: Array) -> Array:
+    """Between-member sd of simulated BOLD in units of the mean series' own sd."""
+    spread, mean = reading.array("twin", "bold_spread"), reading.array("twin", "bold")
+    if spread is None or mean is None:
+        return otherwise
+    own = np.asarray(mean.sel(region=list(regions)).std("time").values, dtype=np.float64)
+    sd = spread.transpose("time", "region").sel(region=list(regions)).interp(time=time_s)
+    return np.asarray(sd.values / np.where(own > 0, own, np.nan), dtype=np.float64)
+
+
+def _viewer_data(
+    regions: tuple[str, ...], time_s: Array, recorded: Array, simulated: Array, pcc: Array, is_input: npt.NDArray[np.bool_]
+) -> dict[str, object]:
+    """Pack the series in one byte a value (steps of 0.05 sd): small, and finer than a line is thick."""
+    import base64
+
+    def packed(values: Array) -> str:
+        steps = np.clip(np.round(np.nan_to_num(values) * 20), -127, 127).astype(np.int8)
+        return base64.b64encode(np.ascontiguousarray(steps.T).tobytes()).decode("ascii")
+
+    order = sorted(range(len(regions)), key=lambda i: (not is_input[i], regions[i]))
+    return {
+        "regions": [regions[i] for i in order],
+        "input": [bool(is_input[i]) for i in order],
+        "r": [words.score(pcc[i]) for i in order],
+        "start": float(time_s[0]),
+        "step": float(np.median(np.diff(time_s))) if len(time_s) > 1 else 1.0,
+        "volumes": len(time_s),
+        "recorded": packed(recorded[:, order]),
+        "twin": packed(simulated[:, order]),
+    }
+
+
+def connectivity(reading: Reading) -> Section:
+    """Functional connectivity of record and free run, side by side."""
+    section = Section("connectivity", "Functional connectivity")
+    run = reading.free_run
+    if run is None or len(run.regions) < 3:
+        section.say("There is no free run with at least three regions to correlate.", kind="quiet")
+        return section
+    recorded, simulated = (_correlations(z) for z in (run.recorded, run.simulated))
+    order, blocks = series.readable_order(run.regions)
+    upper = np.triu_indices(len(order), 1)
+    found = reading.scores_of("band_passed")
+    agreement = found.get("fc_pcc")
+    if agreement is None:
+        agreement = float(series.column_correlation(recorded[upper][:, None], simulated[upper][:, None])[0])
+    ceiling = reading.ceiling().get("fc_pcc")
+    section.say(
+        f"Over all pairs of regions, simulated and recorded correlations agree with r = {words.score(agreement)}"
+        + (f" (two halves of the recording agree with r = {words.score(ceiling)})" if ceiling is not None else "")
+        + f". The mean correlation is {words.score(np.nanmean(recorded[upper]))} in the record and "
+        f"{words.score(np.nanmean(simulated[upper]))} in the twin: a few inputs make regions move together more than they do in "
+        "a person when it is higher, and noise of a small network pulls them apart when it is lower."
+    )
+    section.show(
+        "connectivity",
+        figures.connectivity_figure(
+            recorded, simulated, order, blocks, {i for i, name in enumerate(run.regions) if name in reading.inputs}
+        ),
+        "Three square matrices of correlations between regions: recorded, simulated, and their difference.",
+        "Correlation of BOLD between regions"
+        + (", band-passed" if run.filtered else "")
+        + "; regions ordered by hemisphere and system. Orange ticks: input regions. The diagonal is left out.",
+    )
+    return section
+
+
+def _correlations(z: Array) -> Array:
+    usable = np.isfinite(z).all(axis=0)
+    matrix = np.full((z.shape[1], z.shape[1]), np.nan)
+    matrix[np.ix_(usable, usable)] = z[:, usable].T @ z[:, usable] / len(z)
+    return matrix

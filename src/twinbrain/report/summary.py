@@ -1,0 +1,173 @@
+"""The first section: the verdict in words, key numbers, and what they do and do not show."""
+
+from __future__ import annotations
+
+import math
+
+from twinbrain.report import series, words
+from twinbrain.report.blocks import Items, Number, Numbers, Section
+from twinbrain.report.reading import Reading
+from twinbrain.report.scoring import best_baseline, difference_sentence, name_of, standing
+
+# A whole-brain 4-ms spike count with independent neurons has a Fano factor near 1; synchronous states measured so far lie
+# in the hundreds and thousands, asynchronous ones below 10.
+FANO_LIMIT = 10.0
+RATE_RANGE_HZ = (1.0, 12.0)
+INPUT_GOAL = 0.8
+
+
+def summary(reading: Reading) -> Section:
+    """Say whose brain, how large, how it runs, how well it agrees, and what that means.
+
+    Examples
+    --------
+    >>> from types import SimpleNamespace
+    >>> empty = SimpleNamespace(groups={}, scores={}, tables={}, provenance={}, study={}, status="done")
+    >>> summary(Reading(empty)).title
+    'A spiking twin of an unnamed person'
+    """
+    person = f"subject {reading.subject}" if reading.subject.isdigit() else reading.subject
+    section = Section("summary", f"A spiking twin of {person}")
+    band_passed = reading.scores_of("band_passed")
+    inside, outside = (words.as_float(band_passed.get(f"bold_pcc_{key}")) for key in ("inputs", "noninputs"))
+    section.say(_headline(reading, inside, outside), kind="lead")
+    section.say(_story(reading))
+    section.blocks.append(Numbers(_numbers(reading, inside, outside)))
+    if reading.free_run is not None:
+        shows, shows_not = _meaning(reading, inside)
+        section.blocks.append(Items(shows, "What this shows", "ok"))
+        section.blocks.append(Items(shows_not, "What this does not show", "warning"))
+    return section
+
+
+def size(reading: Reading, name: str) -> float:
+    """Neurons or synapses of the twin (NaN if unknown).
+
+    Examples
+    --------
+    >>> from types import SimpleNamespace
+    >>> tree = {"neurons": 10}
+    >>> size(Reading(SimpleNamespace(groups={}, scores=tree, tables={}, provenance={}, study={}, status="")), "neurons")
+    10.0
+    """
+    found = reading.attribute("twin", name)
+    return words.as_float(found if found is not None else reading.scores.get(name))
+
+
+def _headline(reading: Reading, inside: float, outside: float) -> str:
+    if reading.free_run is None:
+        return "These results hold no free run that can be compared with a recording, so they make no statement of agreement."
+    follows = "follows" if inside >= INPUT_GOAL else "follows only loosely"
+    text = f"Left to itself, the twin {follows} the person's BOLD in its {len(reading.inputs)} input regions"
+    if not reading.inputs:
+        return f"Left to itself, the twin's BOLD correlates r = {words.score(outside)} with the person's."
+    text += f" (r = {words.score(inside)})"
+    others = {
+        "better": f" and predicts the rest of the brain (r = {words.score(outside)}) better than every baseline.",
+        "worse": f"; in the rest of the brain (r = {words.score(outside)}) a simple baseline does better.",
+        "open": f"; in the rest of the brain it reaches r = {words.score(outside)}.",
+    }
+    return text + others[standing(reading)]
+
+
+def _story(reading: Reading) -> str:
+    neurons, synapses = size(reading, "neurons"), size(reading, "synapses")
+    run = reading.free_run
+    parts = []
+    if math.isfinite(neurons):
+        regions = f" in {len(run.regions)} regions" if run else ""
+        parts.append(
+            f"The model holds {words.count(neurons)} neurons{regions}, joined by {words.count(synapses)} synapses after this "
+            "person's structural connectome."
+        )
+    if run is not None:
+        tr = reading.repetition_time_s or math.nan
+        parts.append(
+            f"It was compared with {len(run.time_s)} volumes ({words.seconds(len(run.time_s) * tr)}) of recorded BOLD "
+            "without any correction while it ran."
+        )
+    rate, fano = reading.mean_rate_hz, reading.fano
+    if rate is not None and math.isfinite(rate):
+        text = f"Neurons fire {words.number(rate, 2)} times a second on average"
+        if fano is not None and math.isfinite(fano):
+            state = "asynchronously" if fano < FANO_LIMIT else "in synchrony"
+            text += (
+                f", {state}: the Fano factor (variance over mean) of the whole brain's spike count in 4 ms is "
+                f"{words.number(fano, 2)}, where 1 means independent neurons and {FANO_LIMIT:.0f} or more counts as synchronous"
+            )
+        else:
+            text += "; whether asynchronously is not known, since the results hold no Fano factor"
+        parts.append(text + ".")
+    if reading.scores:
+        parts.append(difference_sentence(reading))
+        ceiling = reading.ceiling().get("fc_pcc")
+        found = reading.scores_of("band_passed").get("fc_pcc")
+        if found is not None:
+            parts.append(
+                f"Functional connectivity agrees with r = {words.score(found)}"
+                + (f"; the recording's two halves agree with r = {words.score(ceiling)}." if ceiling is not None else ".")
+            )
+    return " ".join(parts)
+
+
+def _numbers(reading: Reading, inside: float, outside: float) -> list[Number]:
+    def judged(value: float | None, good: bool) -> str:
+        return "plain" if value is None or not math.isfinite(value) else "good" if good else "bad"
+
+    rate, fano = reading.mean_rate_hz, reading.fano
+    name, best = best_baseline(reading)
+    fc = words.as_float(reading.scores_of("band_passed").get("fc_pcc"))
+    low, high = RATE_RANGE_HZ
+    state = {"better": "good", "worse": "bad", "open": "plain"}[standing(reading)]
+    degree = series.dig(reading.study, "in_degree")
+    return [
+        Number("Neurons", words.count(size(reading, "neurons")), f"{words.count(size(reading, 'synapses'))} synapses"),
+        Number(
+            "Mean rate",
+            words.number(rate, 2) + (" Hz" if rate is not None and math.isfinite(rate) else ""),
+            f"expected {low:.0f}–{high:.0f} Hz" + (f"; in-degree {degree}" if degree else ""),
+            judged(rate, rate is not None and low <= rate <= high),
+        ),
+        Number(
+            "Fano factor, 4 ms",
+            words.number(fano, 2),
+            f"asynchronous below {FANO_LIMIT:.0f}" if fano is not None else "not in the results",
+            judged(fano, fano is not None and fano < FANO_LIMIT),
+        ),
+        Number("BOLD r, inputs", words.score(inside), f"free run; goal {INPUT_GOAL:.2f}", judged(inside, inside >= INPUT_GOAL)),
+        Number(
+            "BOLD r, non-inputs",
+            words.score(outside),
+            f"best baseline {words.score(best)}: {name_of(name).lower()}" if name else "no baseline in the results",
+            state,
+        ),
+        Number("FC r", words.score(fc), f"ceiling {words.score(reading.ceiling().get('fc_pcc'))} (split halves)"),
+    ]
+
+
+def _meaning(reading: Reading, inside: float) -> tuple[list[str], list[str]]:
+    name, _ = best_baseline(reading)
+    other = name_of(name).lower() if name else "the best baseline"
+    shows = [
+        f"The estimated currents carry the recording: replayed into a new network with other wiring and noise, they bring back "
+        f"r = {words.score(inside)} of the input regions' BOLD."
+        if inside >= INPUT_GOAL
+        else f"The estimated currents bring back only r = {words.score(inside)} of the input regions' BOLD; the goal is "
+        f"{INPUT_GOAL:.2f}.",
+        "How far that activity spreads: every other region is reached through the connectome alone.",
+    ]
+    if standing(reading) == "better":
+        shows.append(f"The spiking network adds something that {other} does not have.")
+    shows_not = [
+        "Agreement in the input regions is agreement with data the currents were fitted to, not a prediction of new data.",
+        "One person, one recording and one seed: differences of a few hundredths may be chance.",
+        "It is a model for research. It says nothing about this person's health.",
+    ]
+    if standing(reading) != "better":
+        shows_not.insert(
+            0,
+            f"It does not show that spiking neurons explain the other regions: {other} "
+            + ("does better" if standing(reading) == "worse" else "does as well within the uncertainty")
+            + ".",
+        )
+    return shows, shows_not
