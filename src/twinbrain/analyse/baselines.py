@@ -236,13 +236,13 @@ def ridge_from_inputs(
         outer = _away_from(len(z), edges, fold, gap)
         following = (fold + 1) % blocks
         inner = outer & _away_from(len(z), edges, following, gap)
-        if inner.sum() < _MIN_TRAINING:
-            raise InputError(
-                f"ridge has {int(inner.sum())} volumes to learn from, expected at least {_MIN_TRAINING}: "
-                f"{len(z)} recorded volumes are too few for {blocks} blocks with gaps of {gap_s:g} s; give a "
-                "longer recording."
-            )
         held = outer & _inside(len(z), edges, following)
+        if inner.sum() < _MIN_TRAINING or not held.any():
+            raise InputError(
+                f"ridge has {int(inner.sum())} volumes to learn from and {int(held.sum())} to choose its "
+                f"penalty by, expected at least {_MIN_TRAINING} and 1: {len(z)} recorded volumes are too few "
+                f"for {blocks} blocks with gaps of {gap_s:g} s; give a longer recording."
+            )
         errors = [
             np.square(response[held] - features[held] @ weights).mean()
             for weights in _ridge(features[inner], response[inner], _PENALTIES)

@@ -6,28 +6,22 @@ import html
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 
-from twinbrain.analyse._numeric import Floats, correlation_matrix, json_ready, pearson, standardise
+from twinbrain.analyse._numeric import correlation_matrix, json_ready, pearson
+from twinbrain.analyse._scores import Scores, best_lag, score_version
 from twinbrain.analyse.align import Aligned, align
-from twinbrain.analyse.baselines import copy_inputs, ideal_linear, input_mask, persistence, ridge_from_inputs
-from twinbrain.analyse.connectivity import as_matrix, matrix_distances
+from twinbrain.analyse.baselines import input_mask
+from twinbrain.analyse.connectivity import as_matrix
 from twinbrain.analyse.filtering import band_pass
-from twinbrain.analyse.nulls import block_bootstrap_indices, phase_randomise, time_shift
 from twinbrain.errors import InputError
 
 __all__ = ["Similarity", "compare"]
 
-# Baselines that know no more of a region than the free run does: only these compete for "best".
-_COMPETITORS = ("copy_inputs", "ideal_linear", "ridge_from_inputs")
-_SHIFTS, _DRAWS = 5, 20
 _MIN_BLOCK_S = 30.0
-
-Scores = dict[str, Any]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -197,53 +191,48 @@ def compare(
             "every region compared is an input: scores of non-input regions are not defined", stacklevel=2
         )
     notes = _notes(pair, band_hz)
-    versions: dict[str, Scores] = {}
-    columns: dict[str, Floats] = {}
-    matrices: tuple[Floats, Floats] | None = None
-    for version in ("raw", "band_passed"):
-        series = pair if version == "raw" else _filtered(pair, band_hz)
-        predictions = _predictions(series, chosen, connectome, k, notes)
-        z = standardise(series.simulated.to_numpy())
-        target = standardise(series.recorded.to_numpy())
-        fc = correlation_matrix(target)
-        scores = _score(z, target, fc, is_input)
-        scores["baselines"] = {
-            name: _score(p, target, fc, is_input) if p is not None else None
-            for name, p in predictions.items()
-        } | _nulls(z, target, fc, is_input, seed)
-        scores |= _against_best(
-            z, target, predictions, scores, is_input, series.repetition_time_s, bootstrap, block_s, seed
-        )
-        scores["ceilings"] = {"split_half_fc": _split_half(series.whole, is_input)}
-        scores["fc_mean_recorded"] = matrix_distances(fc, fc)["fc_mean"]
-        versions[version] = scores
-        columns |= {
-            f"pcc_{version}": pearson(z, target),
-            f"rmse_{version}": np.sqrt(np.square(z - target).mean(axis=0)),
-        }
-        matrices = (correlation_matrix(z), fc)
-        best_lag = _best_lag(z, target, max_lag)
-    columns |= {
-        f"{name}_pcc": pearson(p, target) if p is not None else np.full(len(regions), np.nan)
-        for name, p in predictions.items()
-    }
-    assert matrices is not None
+    raw = score_version(pair, chosen, connectome, k, bootstrap, block_s, seed)
+    passed = score_version(_filtered(pair, band_hz), chosen, connectome, k, bootstrap, block_s, seed)
+    lag, at_lag = best_lag(passed.simulated, passed.recorded, max_lag)
     times = pair.recorded["time"].values
-    scores = (
-        versions["band_passed"]
-        | {"raw": versions["raw"], "band_passed": versions["band_passed"]}
-        | {"lag_tr": 0, "best_lag_tr": best_lag[0], "best_lag_bold_pcc_all": best_lag[1]}
-        | {"band_hz": list(band_hz), "inputs": list(chosen), "regions": len(regions), "volumes": len(times)}
-        | {
-            "start_s": float(times[0]),
-            "stop_s": float(times[-1]),
-            "repetition_time_s": pair.repetition_time_s,
-        }
-        | {"discard": discard, "k": k, "seed": seed, "notes": list(dict.fromkeys(notes))}
+    scores = {
+        **passed.scores,
+        "raw": raw.scores,
+        "band_passed": passed.scores,
+        "lag_tr": 0,
+        "best_lag_tr": lag,
+        "best_lag_bold_pcc_all": at_lag,
+        "band_hz": list(band_hz),
+        "inputs": list(chosen),
+        "regions": len(regions),
+        "volumes": len(times),
+        "start_s": float(times[0]),
+        "stop_s": float(times[-1]),
+        "repetition_time_s": pair.repetition_time_s,
+        "discard": discard,
+        "k": k,
+        "seed": seed,
+        "notes": notes + list(dict.fromkeys(raw.notes + passed.notes)),
+    }
+    missing = np.full(len(regions), np.nan)
+    columns = {
+        "input": is_input,
+        "pcc_raw": pearson(raw.simulated, raw.recorded),
+        "pcc_band_passed": pearson(passed.simulated, passed.recorded),
+        "rmse_raw": np.sqrt(np.square(raw.simulated - raw.recorded).mean(axis=0)),
+        "rmse_band_passed": np.sqrt(np.square(passed.simulated - passed.recorded).mean(axis=0)),
+        **{
+            f"{name}_pcc": missing if series is None else pearson(series, passed.recorded)
+            for name, series in passed.predictions.items()
+        },
+    }
+    return Similarity(
+        pd.DataFrame(columns, index=pd.Index(regions, name="region")),
+        json_ready(scores),
+        chosen,
+        as_matrix(correlation_matrix(passed.simulated), regions),
+        as_matrix(correlation_matrix(passed.recorded), regions),
     )
-    table = pd.DataFrame({"input": is_input, **columns}, index=pd.Index(regions, name="region"))
-    fcs = [as_matrix(matrix, regions) for matrix in matrices]
-    return Similarity(table, json_ready(scores), chosen, fcs[0], fcs[1])
 
 
 def _check_options(max_lag: int, bootstrap: int, block_s: float) -> None:
@@ -283,138 +272,6 @@ def _filtered(pair: Aligned, band_hz: tuple[float, float]) -> Aligned:
     step = pair.repetition_time_s
     filtered = [band_pass(x, step, band_hz) for x in (pair.simulated, pair.recorded, pair.whole)]
     return Aligned(filtered[0], filtered[1], filtered[2], step, pair.unmatched)
-
-
-def _predictions(
-    pair: Aligned, inputs: tuple[str, ...], connectome: xr.DataArray | None, k: float, notes: list[str]
-) -> dict[str, Floats | None]:
-    """Standard scores predicted by each baseline, None where it is not defined."""
-    recorded = pair.recorded
-    predictions: dict[str, Floats | None] = {
-        "copy_inputs": copy_inputs(recorded, inputs).to_numpy(),
-        "ideal_linear": ideal_linear(recorded, inputs, connectome, k=k).to_numpy()
-        if connectome is not None
-        else None,
-    }
-    try:
-        predictions["ridge_from_inputs"] = ridge_from_inputs(pair.whole, inputs, at=recorded).to_numpy()
-    except InputError as error:  # a short recording limits one baseline, not the comparison
-        predictions["ridge_from_inputs"] = None
-        notes.append(f"ridge_from_inputs is not defined: {error}")
-    predictions["persistence"] = persistence(recorded).to_numpy()
-    return predictions
-
-
-def _score(
-    z: Floats, target: Floats, fc: Floats, is_input: np.ndarray, fc_simulated: Floats | None = None
-) -> Scores:
-    pcc = pearson(z, target)
-    matrix = correlation_matrix(z) if fc_simulated is None else fc_simulated
-    free = np.ix_(~is_input, ~is_input)
-    others = matrix_distances(matrix[free], fc[free])
-    return {
-        "bold_pcc_all": float(pcc.mean()),
-        "bold_pcc_inputs": float(pcc[is_input].mean()),
-        "bold_pcc_noninputs": float(pcc[~is_input].mean()) if not is_input.all() else float("nan"),
-        **matrix_distances(matrix, fc),
-        "fc_pcc_noninputs": others["fc_pcc"],
-        "fc_rms_noninputs": others["fc_rms"],
-    }
-
-
-def _nulls(z: Floats, target: Floats, fc: Floats, is_input: np.ndarray, seed: int) -> dict[str, Scores]:
-    """Mean scores of the simulation with its course in time destroyed; both kinds keep its FC, which is
-    computed once."""
-    volumes, matrix = len(z), correlation_matrix(z)
-    shifts = np.linspace(volumes / 3, 2 * volumes / 3, _SHIFTS).astype(int)
-    drawn = {
-        "time_shifted": [time_shift(z, int(shift)) for shift in shifts],
-        "phase_randomised": [phase_randomise(z, draw=draw, seed=seed) for draw in range(_DRAWS)],
-    }
-    nulls = {}
-    for name, series in drawn.items():
-        each = [_score(s, target, fc, is_input, matrix) for s in series]
-        nulls[name] = {key: float(np.mean([score[key] for score in each])) for key in each[0]}
-    return nulls
-
-
-def _against_best(
-    z: Floats,
-    target: Floats,
-    predictions: dict[str, Floats | None],
-    scores: Scores,
-    is_input: np.ndarray,
-    step: float,
-    bootstrap: int,
-    block_s: float,
-    seed: int,
-) -> Scores:
-    """The best competitor and the simulation's lead over it, with its bootstrap interval."""
-    reached = {
-        name: scores["baselines"][name]["bold_pcc_noninputs"]
-        for name in _COMPETITORS
-        if scores["baselines"][name] is not None
-    }
-    reached = {name: value for name, value in reached.items() if np.isfinite(value)}
-    block = int(np.ceil(block_s / step))
-    lead: Scores = {"value": None, "low": None, "high": None, "bootstrap": bootstrap, "block_s": block * step}
-    if not reached:
-        return {"best_baseline": None, "difference_to_best": lead}
-    best = max(reached, key=lambda name: reached[name])
-    lead["value"] = scores["bold_pcc_noninputs"] - reached[best]
-    prediction = predictions[best]
-    if prediction is not None and 2 * block <= len(z):
-        indices = block_bootstrap_indices(len(z), block, bootstrap, seed=seed)
-        free = ~is_input
-        leads = _resampled_pcc(z[:, free], target[:, free], indices) - _resampled_pcc(
-            prediction[:, free], target[:, free], indices
-        )
-        lead["low"], lead["high"] = (float(q) for q in np.quantile(leads.mean(axis=1), [0.025, 0.975]))
-    return {"best_baseline": best, "difference_to_best": lead}
-
-
-def _resampled_pcc(a: Floats, b: Floats, indices: np.ndarray) -> Floats:
-    """Pearson correlation by column for each row of resampled ``indices``: (draws, region).
-
-    Resampling only changes how often each volume counts, so all draws are five matrix products.
-    """
-    draws, volumes = indices.shape
-    flat = indices + volumes * np.arange(draws)[:, None]
-    weight = np.bincount(flat.ravel(), minlength=draws * volumes).reshape(draws, volumes) / volumes
-    mean_a, mean_b = weight @ a, weight @ b
-    covariance = weight @ (a * b) - mean_a * mean_b
-    spread = (weight @ (a * a) - mean_a**2) * (weight @ (b * b) - mean_b**2)
-    scale = np.sqrt(np.maximum(spread, 0.0))
-    return np.asarray(np.divide(covariance, scale, out=np.zeros_like(covariance), where=spread > 1e-20))
-
-
-def _split_half(whole: xr.DataArray, is_input: np.ndarray) -> Scores:
-    values = whole.to_numpy()
-    half = len(values) // 2
-    first, second = correlation_matrix(values[:half]), correlation_matrix(values[half:])
-    free = np.ix_(~is_input, ~is_input)
-    others = matrix_distances(first[free], second[free])
-    return matrix_distances(first, second) | {
-        "fc_pcc_noninputs": others["fc_pcc"],
-        "fc_rms_noninputs": others["fc_rms"],
-    }
-
-
-def _best_lag(z: Floats, target: Floats, max_lag: int) -> tuple[int | None, float | None]:
-    """Lag with the highest mean correlation; positive when the simulation comes late."""
-    if max_lag == 0:
-        return None, None
-    n = len(z)
-    if n - max_lag < 3:
-        raise InputError(
-            f"max_lag is {max_lag} volumes but {n} are compared, expected fewer than {n - 2}; lower it."
-        )
-    reached = {
-        lag: float(pearson(z[max(lag, 0) : n + min(lag, 0)], target[max(-lag, 0) : n - max(lag, 0)]).mean())
-        for lag in sorted(range(-max_lag, max_lag + 1), key=abs)
-    }
-    best = max(reached, key=lambda lag: reached[lag])
-    return best, reached[best]
 
 
 def _figure(value: float | None) -> str:
