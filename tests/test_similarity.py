@@ -401,3 +401,11 @@ def test_band_pass_keeps_labels() -> None:
     assert np.array_equal(y.T.values, band_pass(X.values, TR))
     with pytest.raises(InputError, match="has 16 volumes, expected at least 17"):
         band_pass(X[:16], TR)
+
+
+def test_band_pass_is_the_one_of_the_target() -> None:
+    # the fit filters its target in the room of the data, which may not import this one: they must agree
+    prepare = pytest.importorskip("twinbrain.data.prepare")
+    other = prepare.band_pass(X, repetition_time_s=TR).transpose(*X.dims)
+    assert np.allclose(band_pass(X, TR), other, atol=1e-10)
+    assert not np.allclose(band_pass(X, TR, (0.01, 0.09)), other, atol=1e-3)

@@ -6,7 +6,6 @@ from typing import TypeVar
 
 import numpy as np
 import xarray as xr
-from scipy.signal import butter, detrend, sosfiltfilt
 
 from twinbrain.errors import InputError
 
@@ -47,8 +46,8 @@ def band_pass(series: Series, repetition_time_s: float, band_hz: tuple[float, fl
 
     References
     ----------
-    Biswal et al. (1995), Magn. Reson. Med. 34:537, for the band; Gustafsson (1996), IEEE Trans. Signal
-    Process. 44:988, for filtering in both directions.
+    Biswal et al. (1995), Magnetic Resonance in Medicine 34:537, for the band; Gustafsson (1996), IEEE
+    Transactions on Signal Processing 44:988, for filtering in both directions.
 
     Examples
     --------
@@ -67,6 +66,8 @@ def band_pass(series: Series, repetition_time_s: float, band_hz: tuple[float, fl
         ordered = series.transpose("time", ...)
         filtered = ordered.copy(data=band_pass(ordered.to_numpy(), repetition_time_s, band_hz))
         return filtered.transpose(*series.dims)
+    from scipy.signal import butter, detrend, sosfiltfilt  # slow to import, and not all of this room filters
+
     low, high = (float(edge) for edge in band_hz)
     if not repetition_time_s > 0:
         raise InputError(
