@@ -90,7 +90,7 @@ def _float_of(typingctx: Any, x: Any) -> Any:
 
 
 @njit(**INLINE)
-def philox4x32(c0, c1, c2, c3, k0, k1):  # type: ignore[no-untyped-def]
+def philox4x32(c0, c1, c2, c3, k0, k1):
     """Ten rounds of Philox4x32 on four counter words and two key words, all 32-bit values held in uint64.
 
     Holding the words in 64-bit lanes lets the compiler use the widening 32-bit multiplication of vector units.
@@ -108,7 +108,7 @@ def philox4x32(c0, c1, c2, c3, k0, k1):  # type: ignore[no-untyped-def]
 
 
 @njit(**INLINE)
-def _minus_two_log(a):  # type: ignore[no-untyped-def]
+def _minus_two_log(a):
     """-2 ln(u) for u = (a + 1) / 2^32, a uint32."""
     u = F32(F32(a) + F32(1.0))
     b = _bits_of(u)
@@ -130,7 +130,7 @@ def _minus_two_log(a):  # type: ignore[no-untyped-def]
 
 
 @njit(**INLINE)
-def _sin_turns(t):  # type: ignore[no-untyped-def]
+def _sin_turns(t):
     """sin(2 pi t) for |t| <= 1/4."""
     s = F32(t * t)
     p = _SIN[5]
@@ -143,7 +143,7 @@ def _sin_turns(t):  # type: ignore[no-untyped-def]
 
 
 @njit(**INLINE)
-def box_muller(a, b):  # type: ignore[no-untyped-def]
+def box_muller(a, b):
     """Two independent N(0, 1) deviates from two uint32 words (Box & Muller 1958)."""
     r = F32(np.sqrt(_minus_two_log(a)))
     turn = F32(2.0**-32)
@@ -153,7 +153,7 @@ def box_muller(a, b):  # type: ignore[no-untyped-def]
 
 
 @njit(**INLINE)
-def fill_normals(z, words, first_id, step, k0, k1, n):  # type: ignore[no-untyped-def]
+def fill_normals(z, words, first_id, step, k0, k1, n):
     """Write z[0:n] = the normal deviates of neurons first_id ... first_id + n - 1 at a step.
 
     ``n`` and ``first_id`` are multiples of 4; ``words`` is scratch space of n uint32. Two passes, because the
@@ -180,7 +180,7 @@ def fill_normals(z, words, first_id, step, k0, k1, n):  # type: ignore[no-untype
 
 
 @njit(**INLINE)
-def below(n, a, b):  # type: ignore[no-untyped-def]
+def below(n, a, b):
     """Map two 32-bit words to an integer in [0, n), n < 2^32, with a bias below 2^-32 (multiply-shift on 64 bits)."""
     m = U64(n)
     return np.int64((a * m + ((b * m) >> _SHIFT)) >> _SHIFT)

@@ -1,0 +1,421 @@
+"""The running network: state of all members in flat blocks, advanced by the kernels on a few threads."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import gammaincinv
+
+from twinbrain.errors import InputError, nearest
+from twinbrain.kernels.deliver import make_advance
+from twinbrain.kernels.random import derive_key, normals_numpy, uniforms_numpy
+from twinbrain.kernels.update import BLOCK, PARAMETERS, ROW_CURRENT, ROW_OU, ROW_V, Layout
+from twinbrain.kernels.wiring import Wiring, part_cuts
+from twinbrain.network import Network
+from twinbrain.neuron import CHANNELS
+from twinbrain.observe import Balloon, advance_balloon, bold_signal, resting_state
+from twinbrain.parallel import check_threads, run_threads
+
+__all__ = ["Simulation"]
+
+Float = NDArray[np.float64]
+Int = NDArray[np.int64]
+
+_COUNT_BYTES = 32_000_000  # bound on the buffer of spike counts per voxel and step
+_SPIKE_ROWS = 4_000_000  # bound on the buffer of recorded spikes
+
+
+def kernel_parameters(network: Network, dt_ms: float) -> tuple[Layout, NDArray[np.float32], dict[str, NDArray[np.float32]]]:
+    """Return the layout, the scalars and the per-population rows that the kernel needs, made in double precision."""
+    get = network.parameter
+    tau = get("background_tau_ms")
+    decay = np.exp(-dt_ms / tau)
+    values = {
+        "dt_over_c": dt_ms / get("capacitance"),
+        "g_leak": get("leak_conductance"),
+        "leak_current": get("leak_conductance") * get("leak_potential_mv"),
+        "v_threshold": get("threshold_mv"),
+        "v_reset": get("reset_mv"),
+        "held": -1000.0 * np.ceil(get("refractory_ms") / dt_ms - 1e-6),
+        "e_ou": decay,
+        "s_ou": get("background_std") * np.sqrt(1 - decay**2),
+        **{f"v_{c}": get(f"v_{c}_mv") for c in CHANNELS},
+        **{f"d_{c}": np.exp(-dt_ms / get(f"tau_{c}_ms")) for c in CHANNELS},
+        **{f"w_{c}": get(f"g_{c}") / 255.0 for c in CHANNELS},
+        "chi": network.chi,
+    }
+    live = network.live
+    dead = {f"{k}_{c}" for c, alive in zip(CHANNELS, live, strict=True) if not alive for k in "vdw"}
+    rows = {
+        name: values[name].astype(np.float32)
+        for name in PARAMETERS
+        if name not in dead
+        and (np.ptp(values[name].astype(np.float32)) > 0 or name.replace("w_", "g_") in network.heterogeneity)
+    }
+    scalars = np.array([values[name][0] for name in PARAMETERS], np.float32)
+    layout = Layout(live=live, varying=tuple(rows), gained=bool((network.chi != 1).any()))
+    return layout, scalars, rows
+
+
+def gamma_factors(shape: float, ids: Int, seed: int, purpose: str) -> Float:
+    """Return Gamma(shape, 1/shape) deviates (mean 1) keyed by neuron id."""
+    if np.isinf(shape):
+        return np.ones(len(ids))
+    u = uniforms_numpy(ids, 0, derive_key(seed, purpose))
+    return np.asarray(gammaincinv(shape, u) / shape, np.float64)
+
+
+class Simulation:
+    """A network that runs: the mutable engine behind :func:`twinbrain.simulate` and the filters.
+
+    Parameters
+    ----------
+    network : Network
+    members : int or sequence of int
+        How many members, or their numbers. Members share the wiring and differ in noise, initial state and drive; a
+        member has the same spikes alone and in any ensemble.
+    threads : int
+        Threads; 0 for all processors. The spikes do not depend on it.
+    dt_ms, exchange_ms : float
+        Integration step, and the interval at which spikes are exchanged (a whole number of steps; spikes act at its end).
+    inputs : sequence of str
+        Regions (or voxels) whose excitatory neurons receive the currents of :meth:`set_drive`.
+    gamma_shape : float
+        Shape of the Gamma factor of the drive, see :class:`twinbrain.Drive`.
+    seed : int
+        Of initial state and noise.
+    wiring : Wiring, optional
+        Synapses built before by ``network.wire``.
+
+    Raises
+    ------
+    InputError
+        If an input is unknown, or the steps do not fit each other and the refractory time.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        *,
+        members: int | Sequence[int] = 1,
+        threads: int = 1,
+        dt_ms: float = 1.0,
+        exchange_ms: float = 1.0,
+        inputs: Sequence[str] = (),
+        gamma_shape: float = 5.0,
+        seed: int = 0,
+        wiring: Wiring | None = None,
+        balloon: Balloon | None = None,
+    ) -> None:
+        self.network = network
+        self.members = tuple(range(members)) if isinstance(members, int) else tuple(members)
+        if not self.members or min(self.members) < 0:
+            raise InputError(f"members must be a number above 0 or a list of numbers, found {members}")
+        self.threads = check_threads(threads)
+        self.dt_ms, self.exchange_ms = float(dt_ms), float(exchange_ms)
+        self.substeps = round(exchange_ms / dt_ms) if dt_ms > 0 else 0
+        if self.substeps < 1 or abs(self.substeps * dt_ms - exchange_ms) > 1e-9:
+            raise InputError(f"exchange_ms ({exchange_ms}) must be a whole multiple of dt_ms ({dt_ms})")
+        if network.parameter("refractory_ms").min() < exchange_ms:
+            raise InputError(
+                f"the refractory time must be at least one exchange interval ({exchange_ms} ms), or spikes would be lost; "
+                f"found {network.parameter('refractory_ms').min()} ms"
+            )
+        self.seed, self.step = int(seed), 0
+        self.balloon_constants = balloon or Balloon()
+        self.wiring = wiring if wiring is not None else network.wire(self.threads)
+        self._allocate()
+        self._place_inputs(tuple(inputs), gamma_shape)
+        self._initial_state()
+        self._recorded = np.zeros(0, np.uint8)
+        self._sampled = np.zeros(0, np.int64)
+        self.recorded_spikes: list[tuple[int, Int, Int]] = []
+        self.recorded_samples: list[NDArray[np.float32]] = []
+        self.totals: list[NDArray[np.int64]] | None = None
+
+    @property
+    def steps_per_s(self) -> float:
+        """Exchange intervals per second."""
+        return 1000.0 / self.exchange_ms
+
+    def _allocate(self) -> None:
+        network, n = self.network, self.network.neurons
+        self.layout, self._scalars, rows = kernel_parameters(network, self.dt_ms)
+        self._advance = make_advance(self.layout.constants)
+        a = network.anatomy
+        self._population_of = np.repeat(np.arange(len(a.size), dtype=np.int32), a.size)
+        self._sign = a.sign[a.kind[a.voxel], a.local]
+        voxel_size = np.add.reduceat(a.size, a.voxel_population[:-1])
+        voxel_first = a.first[a.voxel_population[:-1]]
+        self._voxel_first, self._voxel_length = voxel_first[a.voxel], voxel_size[a.voxel]
+        self.voxel_size = voxel_size
+        self.n_blocks = -(-n // BLOCK)
+        e = len(self.members)
+        self._state = np.zeros((e, self.n_blocks, self.layout.n_rows * BLOCK), np.float32)
+        self._arrivals = np.zeros((e, self.n_blocks, self.layout.n_ports * BLOCK), np.int32)
+        ids = np.arange(n, dtype=np.int64)
+        for name, per_population in rows.items():
+            values = per_population[self._population_of]
+            shape = network.heterogeneity.get(name.replace("w_", "g_"))
+            if shape is not None:
+                values = values * gamma_factors(shape, ids + CHANNELS.index(name[2:]) * 2**40, network.seed, "gamma_conductance")
+            self._put(self.layout.rows[4 + PARAMETERS.index(name)], values.astype(np.float32))
+        mean = network.parameter("background_mean")[self._population_of].astype(np.float32)
+        self._put(ROW_CURRENT, mean)
+        self.balloon = resting_state(e, len(network.brain.voxels))
+        self._counts = np.zeros((e, len(a.size)), np.int64)
+        self._counted_steps = 0
+        self._parts = 1 if e >= self.threads else min(self.threads, self.n_blocks)
+        self._blocks = np.linspace(0, self.n_blocks, self._parts + 1).astype(np.int64)
+        edges = np.minimum(self._blocks * BLOCK, n)
+        edges[-1] = 2**40
+        self._cuts = part_cuts(self.wiring, edges) if self._parts > 1 else np.zeros((0, 0), np.uint32)
+
+    def _put(self, row: int, values: NDArray[np.float32], member: int | None = None) -> None:
+        """Write one row of all neurons, of one member or of all."""
+        padded = np.zeros(self.n_blocks * BLOCK, np.float32)
+        padded[: len(values)] = values
+        which = slice(None) if member is None else member
+        self._state[which, :, row * BLOCK : (row + 1) * BLOCK] = padded.reshape(self.n_blocks, BLOCK)
+
+    def _get(self, row: int, member: int) -> NDArray[np.float32]:
+        part = self._state[member, :, row * BLOCK : (row + 1) * BLOCK]
+        return np.asarray(part.reshape(-1)[: self.network.neurons])
+
+    def _initial_state(self) -> None:
+        """V uniform between reset and threshold, noise at its stationary distribution, no arrivals."""
+        n = self.network.neurons
+        ids = np.arange(n, dtype=np.int64)
+        low, high = (self.network.parameter(k)[self._population_of] for k in ("reset_mv", "threshold_mv"))
+        std = self.network.parameter("background_std")[self._population_of]
+        for k, member in enumerate(self.members):
+            key = derive_key(self.seed, "initial", member)
+            self._put(ROW_V, (low + (high - low) * uniforms_numpy(ids, 0, key)).astype(np.float32), k)
+            self._put(ROW_OU, (std * normals_numpy(ids, 1, key)).astype(np.float32), k)
+
+    def _place_inputs(self, inputs: tuple[str, ...], shape: float) -> None:
+        brain, a = self.network.brain, self.network.anatomy
+        self.inputs = inputs
+        self.voxel_of_input: list[Int] = []
+        regions, voxels = list(brain.regions), {str(v): k for k, v in enumerate(brain.voxels)}
+        self._input_neurons: list[Int] = []
+        self._input_gamma: list[Float] = []
+        taken: set[int] = set()
+        for name in inputs:
+            if name in regions:
+                which = np.flatnonzero(brain.region_index == regions.index(name))
+            elif name in voxels:
+                which = np.array([voxels[name]])
+            else:
+                raise InputError(
+                    f"input '{name}' is not a region of this Brain{nearest(name, regions)}; it has {len(regions)} regions"
+                )
+            if taken & set(which.tolist()):
+                raise InputError(f"input '{name}' drives a voxel that another input drives already")
+            taken |= set(which.tolist())
+            self.voxel_of_input.append(which)
+            neurons, factors = [], []
+            for v in which:
+                for p in range(a.voxel_population[v], a.voxel_population[v + 1]):
+                    if self._sign[p] > 0 and a.size[p] > 0:
+                        ids = a.first[p] + np.arange(a.size[p])
+                        gamma = gamma_factors(shape, ids, self.network.seed, "gamma")
+                        neurons.append(ids)
+                        factors.append(gamma / gamma.mean())
+            self._input_neurons.append(np.concatenate(neurons))
+            self._input_gamma.append(np.concatenate(factors))
+        self.drive = np.zeros((len(self.members), len(inputs)))
+
+    def set_drive(self, h: NDArray[np.float64]) -> None:
+        """Set the currents of the inputs: ``h`` (members, inputs) or (inputs,), until the next call.
+
+        The excitatory neurons of an input get background mean + h gamma_i.
+        """
+        self.drive[:] = h
+        mean = self.network.parameter("background_mean")
+        for k, (ids, gamma) in enumerate(zip(self._input_neurons, self._input_gamma, strict=True)):
+            base = mean[self._population_of[ids]]
+            block, column = ids // BLOCK, ROW_CURRENT * BLOCK + ids % BLOCK
+            for m in range(len(self.members)):
+                self._state[m, block, column] = (base + self.drive[m, k] * gamma).astype(np.float32)
+
+    def record_spikes(self, neurons: Sequence[int] | Int | None) -> None:
+        """Record the spikes of these neurons from now on (None: of no neuron) into ``recorded_spikes``."""
+        self._recorded = np.zeros(0, np.uint8)
+        if neurons is not None and len(neurons):
+            self._recorded = np.zeros(self.network.neurons, np.uint8)
+            self._recorded[np.asarray(neurons)] = 1
+
+    def record_voltages(self, neurons: Sequence[int] | Int) -> None:
+        """Record V of these neurons at the end of every exchange interval from now on into ``recorded_samples``."""
+        self._sampled = np.asarray(neurons, np.int64)
+
+    def record_totals(self, on: bool = True) -> None:
+        """Keep the number of spikes of the whole network in every exchange interval in ``totals``."""
+        self.totals = [] if on else None
+
+    def advance(self, steps: int) -> None:
+        """Advance all members, and their Balloon states, by a number of exchange intervals."""
+        per_step = 4 * len(self.network.brain.voxels) * self._parts * min(self.threads, len(self.members))
+        chunk = max(1, _COUNT_BYTES // per_step)
+        n_recorded = int(self._recorded.sum())
+        if n_recorded:
+            chunk = max(1, min(chunk, _SPIKE_ROWS // n_recorded))
+        left = steps
+        while left > 0:
+            n = min(left, chunk)
+            self._advance_chunk(n, n_recorded)
+            left -= n
+
+    def _advance_chunk(self, steps: int, n_recorded: int) -> None:
+        e = len(self.members)
+        results: list[list[Any]] = [[] for _ in range(e)]
+        totals = np.zeros((e, steps), np.int64)
+        if self._parts == 1:
+            workers = min(self.threads, e)
+            task_buffers = [self._buffers(steps, n_recorded) for _ in range(workers)]
+
+            def work(k: int) -> None:
+                for m in range(k, e, workers):
+                    self._clear(task_buffers[k])
+                    self._run_part(m, 0, steps, task_buffers[k])
+                    self._after(m, steps, task_buffers[k], results[m], totals[m])
+
+            run_threads(work, workers)
+        else:
+            buffers = self._buffers(steps, n_recorded)
+            for m in range(e):
+                self._clear(buffers)
+                run_threads(lambda part, m=m: self._run_part(m, part, steps, buffers), self._parts)  # type: ignore[misc]
+                self._after(m, steps, buffers, results[m], totals[m])
+        for m in range(e):
+            for step, neuron in results[m]:
+                self.recorded_spikes.append((self.members[m], step, neuron))
+        if len(self._sampled):
+            self.recorded_samples.append(np.stack([r for r in self._samples_of]))
+        if self.totals is not None:
+            self.totals.append(totals)
+        self.step += steps
+        self._counted_steps += steps
+
+    def _buffers(self, steps: int, n_recorded: int) -> dict[str, NDArray[Any]]:
+        parts = self._parts
+        widest = int(np.diff(self._blocks).max()) * BLOCK
+        refractory = max(1, int(self.network.parameter("refractory_ms").min() // self.exchange_ms))
+        capacity = min(n_recorded, widest) * (steps // refractory + 1) if n_recorded else 0
+        self._samples_of: list[Any] = [np.zeros((steps, len(self._sampled)), np.float32) for _ in self.members]
+        return {
+            "spikes": np.zeros((2, parts, widest), np.int32),
+            "n_spikes": np.zeros((2, parts), np.int64),
+            "counter": np.zeros(1, np.int64),
+            "counts": np.zeros((parts, self._counts.shape[1]), np.int64),
+            "voxel_counts": np.zeros((parts, steps, len(self.network.brain.voxels)), np.int32),
+            "record_step": np.zeros((parts, capacity), np.int64),
+            "record_id": np.zeros((parts, capacity), np.int64),
+            "n_recorded": np.zeros(parts, np.int64),
+        }
+
+    @staticmethod
+    def _clear(buffers: dict[str, NDArray[Any]]) -> None:
+        for name in ("n_spikes", "counter", "counts", "voxel_counts", "n_recorded"):
+            buffers[name][:] = 0
+
+    def _run_part(self, m: int, part: int, steps: int, b: dict[str, NDArray[Any]]) -> None:
+        k0, k1 = (np.uint64(k) for k in derive_key(self.seed, "noise", self.members[m]))
+        w = self.wiring
+        samples = self._samples_of[m]
+        voxel_of = self.network.anatomy.voxel
+        self._advance(
+            part, self._parts, self._blocks, steps, self.step, self.substeps, self.network.neurons, self._state[m],
+            self._arrivals[m], self._scalars, k0, k1, w.pointer, self._cuts, w.targets, w.weights, w.second_weights,
+            self._population_of, self._sign, voxel_of, self._voxel_first, self._voxel_length, self.layout.ports,
+            b["spikes"], b["n_spikes"], b["counter"], b["counts"], b["voxel_counts"], self._recorded, b["record_step"],
+            b["record_id"], b["n_recorded"], self._sampled, samples,
+        )  # fmt: skip
+
+    def _after(self, m: int, steps: int, b: dict[str, NDArray[Any]], found: list[Any], total: NDArray[np.int64]) -> None:
+        """Collect what one member did: counts, Balloon, recorded spikes (in order of time, then neuron)."""
+        self._counts[m] += b["counts"].sum(axis=0)
+        activity = b["voxel_counts"].sum(axis=0) if self._parts > 1 else b["voxel_counts"][0]
+        advance_balloon(
+            self.balloon[m], activity, self.exchange_ms * 1e-3, 1.0 / (np.maximum(self.voxel_size, 1) * self.exchange_ms),
+            self.balloon_constants,
+        )  # fmt: skip
+        total[:] = activity.sum(axis=1)
+        kept = [np.arange(n) for n in b["n_recorded"]]
+        if any(len(k) for k in kept):
+            step = np.concatenate([b["record_step"][p, k] for p, k in enumerate(kept)])
+            neuron = np.concatenate([b["record_id"][p, k] for p, k in enumerate(kept)])
+            order = np.lexsort((neuron, step))
+            found.append((step[order], neuron[order]))
+        if len(self._sampled):
+            v = self._samples_of[m]
+            held = v < -500.0
+            if held.any():
+                reset = self.network.parameter("reset_mv")[self._population_of[self._sampled]]
+                v[:] = np.where(held, reset.astype(np.float32), v)
+
+    def bold(self) -> Float:
+        """Return the BOLD signal now, (members, voxels), as a fraction of the resting signal."""
+        return bold_signal(self.balloon, self.balloon_constants)
+
+    def rate(self, reset: bool = True) -> Float:
+        """Return the mean firing rate of every voxel since the last reset in Hz, (members, voxels)."""
+        first = self.network.anatomy.voxel_population[:-1]
+        counts = np.add.reduceat(self._counts, first, axis=1)
+        seconds = max(self._counted_steps, 1) / self.steps_per_s
+        if reset:
+            self.population_rate(reset=True)
+        return np.asarray(counts / np.maximum(self.voxel_size, 1) / seconds, np.float64)
+
+    def population_rate(self, reset: bool = True) -> Float:
+        """Return the mean firing rate of every population since the last reset in Hz, (members, populations)."""
+        seconds = max(self._counted_steps, 1) / self.steps_per_s
+        rates = self._counts / np.maximum(self.network.anatomy.size, 1) / seconds
+        if reset:
+            self._counts[:] = 0
+            self._counted_steps = 0
+        return np.asarray(rates, np.float64)
+
+    def voltage(self, member: int = 0) -> NDArray[np.float32]:
+        """Return the membrane potentials of one member in mV; refractory neurons are at their reset potential."""
+        v = self._get(ROW_V, member).copy()
+        reset = self.network.parameter("reset_mv")[self._population_of].astype(np.float32)
+        return np.where(v < -500.0, reset, v)
+
+    def copy_member(self, source: int, target: int) -> None:
+        """Give member number ``target`` (by position) the neuron and Balloon state of ``source``; noise stays its own."""
+        for array in (self._state, self._arrivals, self.balloon, self._counts, self.drive):
+            array[target] = array[source]
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        """Return everything needed to go on: copies of all state arrays and the clock."""
+        return {
+            "neurons": self._state.copy(),
+            "arrivals": self._arrivals.copy(),
+            "balloon": self.balloon.copy(),
+            "counts": self._counts.copy(),
+            "drive": self.drive.copy(),
+            "clock": np.array([self.step, self._counted_steps], np.int64),
+        }
+
+    def restore(self, state: dict[str, NDArray[Any]]) -> None:
+        """Go on from a state of the same network, members and steps.
+
+        Raises
+        ------
+        InputError
+            If the state belongs to another network or ensemble.
+        """
+        own = (self._state, self._arrivals, self.balloon, self._counts, self.drive)
+        for name, array in zip(("neurons", "arrivals", "balloon", "counts", "drive"), own, strict=True):
+            if name not in state or state[name].shape != array.shape or state[name].dtype != array.dtype:
+                found = getattr(state.get(name), "shape", "nothing")
+                raise InputError(
+                    f"the state to go on from does not fit this network: '{name}' is {found}, expected {array.shape}"
+                )
+            array[:] = state[name]
+        self.step, self._counted_steps = (int(x) for x in state["clock"])

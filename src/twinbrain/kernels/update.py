@@ -1,0 +1,216 @@
+"""The neuron update: one pass over a flat block of neurons per step.
+
+State lives in blocks of :data:`BLOCK` neurons; a block is one flat float32 row of R x BLOCK numbers: V, the noise
+current, the external current, one conductance for every live channel, and one row for every parameter that differs
+between neurons. Which rows exist is a tuple known when the kernel is compiled (:class:`Layout`), so offsets are
+constants, the loop vectorises, and a channel of zero conductance costs nothing. V below -500 mV is not a voltage
+but -1000 times the number of refractory steps left.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numba import njit
+
+from twinbrain.kernels.random import F32, INLINE, fill_normals
+from twinbrain.neuron import CHANNELS
+
+__all__ = ["BLOCK", "PARAMETERS", "Layout", "compact", "update_block"]
+
+#: Neurons per block: state, noise and arrivals of a block stay in the first-level cache.
+BLOCK = 1024
+
+#: Rows that always exist.
+ROW_V, ROW_OU, ROW_CURRENT = 0, 1, 2
+
+#: The numbers the kernel needs, each one scalar or one row (see ``simulate.kernel_parameters``).
+PARAMETERS = (
+    "dt_over_c",
+    "g_leak",
+    "leak_current",  # g_L V_L
+    "v_threshold",
+    "v_reset",
+    "held",  # -1000 x refractory steps
+    "e_ou",
+    "s_ou",
+    *(f"v_{c}" for c in CHANNELS),
+    *(f"d_{c}" for c in CHANNELS),
+    *(f"w_{c}" for c in CHANNELS),  # conductance per unit of weight: g_u / 255
+    "chi",
+)
+_N_PARAMETERS = len(PARAMETERS)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Which rows and arrival ports a network needs.
+
+    Attributes
+    ----------
+    live : four bools
+        Channels with a conductance above zero anywhere.
+    varying : tuple of str
+        Names of :data:`PARAMETERS` that differ between neurons.
+    gained : bool
+        Whether chi differs from 1 anywhere: then long-range arrivals have ports of their own.
+    """
+
+    live: tuple[bool, bool, bool, bool]
+    varying: tuple[str, ...]
+    gained: bool
+
+    @property
+    def rows(self) -> tuple[int, ...]:
+        """Row of each channel's conductance, then of each parameter; -1 where there is none."""
+        k = 3
+        out = []
+        for live in self.live:
+            out.append(k if live else -1)
+            k += live
+        for name in PARAMETERS:
+            out.append(k if name in self.varying else -1)
+            k += name in self.varying
+        return tuple(out)
+
+    @property
+    def n_rows(self) -> int:
+        """Number of rows of a block."""
+        return 3 + sum(self.live) + len(self.varying)
+
+    @property
+    def ports(self) -> tuple[int, ...]:
+        """Arrival ports: first weight (E local, E long, I), second weight (E local, E long, I); -1 for none.
+
+        The second weight of a sign exists only if both of its channels are live.
+        """
+        k = 1 if not self.gained else 2
+        first = (0, k - 1, k)
+        k += 1
+        both_e, both_i = self.live[0] and self.live[1], self.live[2] and self.live[3]
+        e2 = e2x = i2 = -1
+        if both_e:
+            e2, e2x = k, k + int(self.gained)
+            k = e2x + 1
+        if both_i:
+            i2 = k
+        return (*first, e2, e2x, i2)
+
+    @property
+    def n_ports(self) -> int:
+        """Number of int32 arrival sums per neuron."""
+        return max(self.ports) + 1
+
+    @property
+    def constants(self) -> tuple[int, ...]:
+        """Everything the kernel is compiled for: rows, then the ports that feed the four channels."""
+        e, ex, i, e2, e2x, i2 = self.ports
+        nmda = (e2, e2x) if self.live[0] and self.live[1] else (e, ex)
+        gaba_b = i2 if self.live[2] and self.live[3] else i
+        return (*self.rows, e, ex, *nmda, i, gaba_b)
+
+
+_B = BLOCK
+_V0, _D0, _W0 = 8, 12, 16  # positions of v_, d_, w_ in PARAMETERS
+_CHI = 20
+_PORTS = 4 + _N_PARAMETERS
+
+
+@njit(**INLINE)
+def _pick(s, row, scalar, i):
+    """Return a parameter of neuron i: from its row if it has one, else the scalar."""
+    return s[row * _B + i] if row >= 0 else scalar
+
+
+@njit(**INLINE)
+def _excitatory(a, local, distant, chi, i):
+    """Arrivals of neuron i through one excitatory channel, in units of one weight step."""
+    if local == distant:
+        return F32(a[local * _B + i])
+    return F32(F32(a[local * _B + i]) + F32(chi * F32(a[distant * _B + i])))
+
+
+@njit(**INLINE)
+def update_block(s, a, fired, z, c, R, arrive):
+    """Advance one block by one step; ``arrive`` (a constant) adds and clears the arrivals and starts ``fired`` anew."""
+    c0, c1, c2, c3, c4, c5, c6, c7 = c[0], c[1], c[2], c[3], c[4], c[5], c[6], c[7]
+    v0, v1, v2, v3 = c[_V0], c[_V0 + 1], c[_V0 + 2], c[_V0 + 3]
+    d0, d1, d2, d3 = c[_D0], c[_D0 + 1], c[_D0 + 2], c[_D0 + 3]
+    w0, w1, w2, w3 = c[_W0], c[_W0 + 1], c[_W0 + 2], c[_W0 + 3]
+    chi0 = c[_CHI]
+    for i in range(_B):
+        v = s[i]
+        ou = F32(F32(s[_B + i] * _pick(s, R[10], c6, i)) + F32(_pick(s, R[11], c7, i) * z[i]))
+        s[_B + i] = ou
+        total = _pick(s, R[5], c1, i)
+        drive = F32(F32(_pick(s, R[6], c2, i) + ou) + s[2 * _B + i])
+        chi = _pick(s, R[4 + _CHI], chi0, i)
+        if R[0] >= 0:
+            g = s[R[0] * _B + i]
+            if arrive:
+                g = F32(g + F32(_pick(s, R[4 + _W0], w0, i) * _excitatory(a, R[_PORTS], R[_PORTS + 1], chi, i)))
+            total = F32(total + g)
+            drive = F32(drive + F32(g * _pick(s, R[4 + _V0], v0, i)))
+            s[R[0] * _B + i] = F32(g * _pick(s, R[4 + _D0], d0, i))
+        if R[1] >= 0:
+            g = s[R[1] * _B + i]
+            if arrive:
+                g = F32(g + F32(_pick(s, R[5 + _W0], w1, i) * _excitatory(a, R[_PORTS + 2], R[_PORTS + 3], chi, i)))
+            total = F32(total + g)
+            drive = F32(drive + F32(g * _pick(s, R[5 + _V0], v1, i)))
+            s[R[1] * _B + i] = F32(g * _pick(s, R[5 + _D0], d1, i))
+        if R[2] >= 0:
+            g = s[R[2] * _B + i]
+            if arrive:
+                g = F32(g + F32(_pick(s, R[6 + _W0], w2, i) * F32(a[R[_PORTS + 4] * _B + i])))
+            total = F32(total + g)
+            drive = F32(drive + F32(g * _pick(s, R[6 + _V0], v2, i)))
+            s[R[2] * _B + i] = F32(g * _pick(s, R[6 + _D0], d2, i))
+        if R[3] >= 0:
+            g = s[R[3] * _B + i]
+            if arrive:
+                g = F32(g + F32(_pick(s, R[7 + _W0], w3, i) * F32(a[R[_PORTS + 5] * _B + i])))
+            total = F32(total + g)
+            drive = F32(drive + F32(g * _pick(s, R[7 + _V0], v3, i)))
+            s[R[3] * _B + i] = F32(g * _pick(s, R[7 + _D0], d3, i))
+        moved = F32(v + F32(_pick(s, R[4], c0, i) * F32(drive - F32(total * v))))
+        moved = max(moved, F32(-499.0))
+        reset = _pick(s, R[8], c4, i)
+        counted = F32(v + F32(1000.0))
+        waiting = counted if counted < F32(-500.0) else reset
+        holding = v < F32(-500.0)
+        spike = (not holding) & (moved >= _pick(s, R[7], c3, i))
+        rest = waiting if holding else moved
+        s[i] = _pick(s, R[9], c5, i) if spike else rest
+        if arrive:
+            fired[i] = np.uint8(spike)
+        else:
+            fired[i] |= np.uint8(spike)
+    if arrive:
+        a[:] = 0
+
+
+@njit(**INLINE)
+def step_block(s, a, fired, z, words, c, R, first_id, step, substeps, k0, k1):
+    """Advance one block by one exchange interval of ``substeps`` steps while it is in the cache."""
+    first = step * substeps
+    fill_normals(z, words, first_id, first, k0, k1, _B)
+    update_block(s, a, fired, z, c, R, True)
+    for m in range(1, substeps):
+        fill_normals(z, words, first_id, first + m, k0, k1, _B)
+        update_block(s, a, fired, z, c, R, False)
+
+
+@njit(**INLINE)
+def compact(fired, n, first_id, out, k):
+    """Append the ids of the fired neurons among the first n of a block to ``out`` from position k; returns the new k."""
+    words = fired.view(np.uint64)
+    for w in range((n + 7) >> 3):
+        if words[w] != 0:
+            for q in range(8):
+                i = w * 8 + q
+                if i < n and fired[i] != 0:
+                    out[k] = np.int32(first_id + i)
+                    k += 1
+    return k

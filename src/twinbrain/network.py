@@ -1,0 +1,350 @@
+"""A Network: a Brain with circuits, a number of neurons, an in-degree and a seed. It holds no synapse."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from twinbrain.brain import Brain
+from twinbrain.circuit import Circuit, canonical, laminar
+from twinbrain.errors import InputError, nearest
+from twinbrain.kernels.random import derive_key, uniforms_numpy
+from twinbrain.kernels.wiring import Anatomy, Wiring, build_wiring
+from twinbrain.neuron import ParameterSet, parameter_set
+
+__all__ = ["Estimate", "Network"]
+
+_DEFAULT_SET = {"laminar": "asynchronous_laminar", "canonical": "asynchronous"}
+_MAX_NEURONS = 2**31 - 4096  # ids are 32 bits wide on one machine
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a run will need. Sizes in GB (10^9 bytes), times in s; made from a stated machine profile.
+
+    Attributes
+    ----------
+    neurons, synapses, members : int
+    build_memory_gb, memory_gb : float
+        Largest memory while the wiring is built, and while the network runs.
+    build_s, run_s : float
+        Wall time to build and to simulate.
+    profile : str
+        Where the machine's speed comes from.
+    """
+
+    neurons: int
+    synapses: int
+    members: int
+    build_memory_gb: float
+    memory_gb: float
+    build_s: float
+    run_s: float
+    profile: str
+
+    def __str__(self) -> str:
+        return (
+            f"{self.neurons:,} neurons x {self.members} member{'s' if self.members > 1 else ''}, "
+            f"{self.synapses:,} synapses: about {self.memory_gb:.2g} GB ({self.build_memory_gb:.2g} GB while building), "
+            f"{self.build_s:.2g} s to build and {self.run_s:.3g} s to run ({self.profile})"
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Network:
+    """A specification of a spiking network on a Brain; :func:`twinbrain.simulate` makes it run.
+
+    Parameters
+    ----------
+    brain : Brain
+    neurons : int
+        All neurons; shared among voxels in proportion to grey matter by randomised rounding (total exact).
+    in_degree : float
+        Mean number of synapses per neuron; scaled by layer and by synaptic density.
+    circuit : "canonical" or "laminar"
+        ``laminar`` puts the eight-population column into neocortical voxels and the canonical pair into the others.
+    parameters : str or ParameterSet
+        Default: ``asynchronous`` for the canonical circuit, ``asynchronous_laminar`` for the laminar one.
+    seed : int
+        Of wiring, sizes and heterogeneity. A run's noise has its own seed.
+    neurons_by : "grey_matter" or "equal"
+        ``equal`` gives every voxel the same number.
+    long_range_gain : float, optional
+        chi for all voxels instead of the parameter set's; a multiple of 1/256 is used.
+    conductance_scaling : str, optional
+        ``"none"``, ``"in_degree"`` or ``"population"`` instead of the parameter set's.
+    heterogeneity : mapping parameter -> shape
+        Conductances that differ between neurons by a Gamma(shape, 1/shape) factor, for example ``{"g_ampa": 5.0}``.
+
+    Raises
+    ------
+    InputError
+        If a number is out of range or a name unknown.
+
+    Examples
+    --------
+    >>> from twinbrain import Brain, Subject
+    >>> person = Subject.from_arrays([[0, 1.0], [1.0, 0]], ["a", "b"])
+    >>> network = Network(Brain.from_subject(person), neurons=1000, in_degree=50, seed=1)
+    >>> network.populations[["region", "name", "size", "in_degree"]].values.tolist()
+    [['a', 'E', 400, 50], ['a', 'I', 100, 50], ['b', 'E', 400, 50], ['b', 'I', 100, 50]]
+    """
+
+    brain: Brain
+    neurons: int
+    in_degree: float = 100
+    circuit: str = "canonical"
+    parameters: str | ParameterSet = ""
+    seed: int = 0
+    neurons_by: str = "grey_matter"
+    long_range_gain: float | None = None
+    conductance_scaling: str | None = None
+    heterogeneity: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
+
+    def __post_init__(self) -> None:
+        if self.circuit not in _DEFAULT_SET:
+            raise InputError(
+                f"circuit must be 'canonical' or 'laminar', found '{self.circuit}'{nearest(self.circuit, _DEFAULT_SET)}"
+            )
+        if isinstance(self.neurons, bool) or int(self.neurons) != self.neurons or self.neurons <= 0:
+            raise InputError(f"neurons must be a whole number above 0, found {self.neurons}")
+        if self.neurons < 2 * len(self.brain.voxels):
+            raise InputError(
+                f"neurons ({self.neurons}) must be at least 2 per voxel, and the Brain has {len(self.brain.voxels)} voxels: "
+                "ask for more neurons or larger voxels"
+            )
+        if self.neurons > _MAX_NEURONS:
+            raise InputError(f"neurons must be at most {_MAX_NEURONS:,} on one machine, found {self.neurons:,}")
+        if not 1 <= self.in_degree <= 20000:
+            raise InputError(f"in_degree must be between 1 and 20000 synapses per neuron, found {self.in_degree}")
+        if self.neurons_by not in ("grey_matter", "equal"):
+            raise InputError(f"neurons_by must be 'grey_matter' or 'equal', found '{self.neurons_by}'")
+        if self.long_range_gain is not None and not 0 <= self.long_range_gain < 128:
+            raise InputError(f"long_range_gain (chi) must be between 0 and 128, found {self.long_range_gain}")
+        for name, shape in self.heterogeneity.items():
+            if name not in ("g_ampa", "g_nmda", "g_gaba_a", "g_gaba_b"):
+                raise InputError(f"heterogeneity is for conductances g_ampa, g_nmda, g_gaba_a, g_gaba_b, found '{name}'")
+            if not shape > 0:
+                raise InputError(f"the Gamma shape of {name} must be positive, found {shape}")
+        chosen = self.parameters or _DEFAULT_SET[self.circuit]
+        if isinstance(chosen, str):
+            chosen = parameter_set(chosen)
+        if self.conductance_scaling is not None:
+            chosen = replace(chosen, conductance_scaling=self.conductance_scaling)
+        if self.long_range_gain is not None:
+            chosen = replace(chosen, long_range_gain=(self.long_range_gain, self.long_range_gain))
+        object.__setattr__(self, "parameters", chosen)
+        object.__setattr__(self, "neurons", int(self.neurons))
+        known = [*laminar().populations, *canonical().populations]
+        for name in chosen.populations:
+            if name not in known:
+                raise InputError(f"population '{name}' is not known{nearest(name, known)}; known: {', '.join(known)}")
+
+    @property
+    def set(self) -> ParameterSet:
+        """The parameter set in use."""
+        assert isinstance(self.parameters, ParameterSet)
+        return self.parameters
+
+    @cached_property
+    def circuits(self) -> tuple[Circuit, Circuit]:
+        """The two circuits: of laminar voxels and of the others (the same if everything is canonical)."""
+        assert isinstance(self.parameters, ParameterSet)
+        plain = canonical(self.parameters.canonical_shares)
+        return (laminar() if self.circuit == "laminar" else plain, plain)
+
+    @cached_property
+    def anatomy(self) -> Anatomy:
+        """Populations and projection as plain arrays, which the wiring is built from."""
+        brain, circuits = self.brain, self.circuits
+        n_voxels = len(brain.voxels)
+        kind = np.where(brain.laminar, 0, 1) if self.circuit == "laminar" else np.ones(n_voxels, np.int64)
+        kind = kind.astype(np.int64)
+        width = max(len(c.populations) for c in circuits)
+        sources = np.zeros((2, width, width + 1))
+        sign = np.zeros((2, width), np.int64)
+        projecting, fraction, degree = np.zeros((2, width)), np.zeros((2, width)), np.zeros((2, width))
+        for k, c in enumerate(circuits):
+            n = len(c.populations)
+            sources[k, :n, :n], sources[k, :n, -1] = c.sources[:, :n], c.sources[:, n]
+            sign[k, :n], projecting[k, :n], fraction[k, :n], degree[k, :n] = c.sign, c.projecting, c.fraction, c.degree_scale
+        count = np.array([len(c.populations) for c in circuits])[kind]
+        voxel_population = np.concatenate([[0], np.cumsum(count)]).astype(np.int64)
+        voxel = np.repeat(np.arange(n_voxels), count)
+        local = np.arange(len(voxel)) - voxel_population[voxel]
+        size = self._sizes(kind, fraction)[voxel, local]
+        first = np.concatenate([[0], np.cumsum(size)[:-1]]).astype(np.int64)
+        exact = self.in_degree * brain.in_degree_factor[voxel] * degree[kind[voxel], local]
+        projection = brain.projection
+        return Anatomy(
+            size=size,
+            first=first,
+            in_degree=np.maximum(1, np.floor(exact + 1e-9)).astype(np.int64),
+            local=local.astype(np.int64),
+            voxel=voxel.astype(np.int64),
+            voxel_population=voxel_population,
+            kind=kind,
+            sources=sources,
+            sign=sign,
+            projecting=projecting,
+            partner_pointer=projection.indptr.astype(np.int64),
+            partner=projection.indices.astype(np.int64),
+            partner_share=projection.data.astype(np.float64),
+        )
+
+    def _sizes(self, kind: NDArray[np.int64], fraction: NDArray[np.float64]) -> NDArray[np.int64]:
+        """Neurons of each population, shape (V, L): systematic rounding with keyed offsets, totals exact."""
+        grey = self.brain.grey_matter if self.neurons_by == "grey_matter" else np.ones(len(kind))
+        key = derive_key(self.seed, "rounding")
+        offsets = uniforms_numpy(np.arange(len(kind) + 1), 1, key)
+        share = np.cumsum(grey) / np.sum(grey)
+        share[-1] = 1.0
+        per_voxel = np.diff(np.floor(self.neurons * share + offsets[-1]), prepend=0.0)
+        cumulative = np.cumsum(fraction, axis=1)[kind]
+        cumulative[:, -1] = 1.0
+        whole = np.floor(per_voxel[:, None] * cumulative + offsets[:-1, None])
+        whole[:, -1] = per_voxel
+        # populations that the circuit does not have sit at the end of the row with a share of 0
+        last = (fraction > 0).sum(axis=1)[kind] - 1
+        columns = np.arange(fraction.shape[1])[None, :]
+        whole = np.where(columns >= last[:, None], per_voxel[:, None], np.minimum(whole, per_voxel[:, None]))
+        return np.asarray(np.diff(whole, axis=1, prepend=0.0), np.int64)
+
+    @cached_property
+    def populations(self) -> pd.DataFrame:
+        """Table of the populations; index = population id.
+
+        Columns: voxel (int), region (name), name, sign (+1 E, -1 I), size (neurons), in_degree (synapses per neuron),
+        first (id of the first neuron).
+        """
+        a = self.anatomy
+        kind = a.kind[a.voxel]
+        names = [np.array(c.populations + ("",) * 8, dtype=object) for c in self.circuits]
+        regions = np.array(self.brain.regions, dtype=object)[self.brain.region_index]
+        return pd.DataFrame(
+            {
+                "voxel": a.voxel,
+                "region": regions[a.voxel],
+                "name": np.where(kind == 0, names[0][a.local], names[1][a.local]),
+                "sign": a.sign[kind, a.local],
+                "size": a.size,
+                "in_degree": a.in_degree,
+                "first": a.first,
+            }
+        ).rename_axis("population")
+
+    @property
+    def synapses(self) -> int:
+        """Number of synapses (each counted once, whatever the number of channels it acts on)."""
+        return int((self.anatomy.size * self.anatomy.in_degree).sum())
+
+    @cached_property
+    def _by_name(self) -> tuple[NDArray[np.int64], tuple[str, ...]]:
+        codes, names = pd.factorize(self.populations["name"])
+        return codes.astype(np.int64), tuple(str(n) for n in names)
+
+    def parameter(self, name: str) -> NDArray[np.float64]:
+        """Return one neuron parameter for every population, (P,); conductances are scaled by in-degree if asked."""
+        codes, names = self._by_name
+        values = np.array([getattr(self.set.of(n), name) for n in names])[codes]
+        if name.startswith("g_") and self.set.conductance_scaling != "none":
+            values = values * 100.0 / self._reference_degree
+        return np.asarray(values, np.float64)
+
+    @cached_property
+    def _reference_degree(self) -> NDArray[np.float64]:
+        """In-degree that conductances are divided by: the mean, or the population's without synaptic density."""
+        a = self.anatomy
+        if self.set.conductance_scaling == "in_degree":
+            return np.full(len(a.size), float(self.in_degree))
+        table = [c.in_degree(self.in_degree).astype(np.float64) for c in self.circuits]
+        width = max(len(t) for t in table)
+        padded = np.stack([np.pad(t, (0, width - len(t)), constant_values=1.0) for t in table])
+        return np.asarray(padded[a.kind[a.voxel], a.local], np.float64)
+
+    @cached_property
+    def chi(self) -> NDArray[np.float64]:
+        """Long-range gain of every population (P,), a multiple of 1/256."""
+        a = self.anatomy
+        gain = np.where(self.brain.laminar & (a.kind == 0), *self.set.long_range_gain)[a.voxel]
+        gain = gain * np.where(a.sign[a.kind[a.voxel], a.local] < 0, self.set.long_range_gain_inhibitory, 1.0)
+        return np.asarray(np.round(gain * 256) / 256, np.float64)
+
+    @property
+    def live(self) -> tuple[bool, bool, bool, bool]:
+        """Which of the four channels have a conductance above zero anywhere."""
+        a, n, ga, gb = (bool(self.parameter(f"g_{c}").any()) for c in ("ampa", "nmda", "gaba_a", "gaba_b"))
+        return a, n, ga, gb
+
+    @property
+    def two_weights(self) -> bool:
+        """Whether synapses need a second weight: both channels of a sign are live."""
+        live = self.live
+        return (live[0] and live[1]) or (live[2] and live[3])
+
+    def wire(self, threads: int = 1) -> Wiring:
+        """Build the synapses; the same for any number of threads."""
+        try:
+            return build_wiring(self.anatomy, self.seed, self.two_weights, threads)
+        except ValueError as error:
+            raise InputError(f"the network cannot be wired: {error}; give it more neurons") from None
+
+    def scaled(self, **changes: Any) -> Network:
+        """Return the same network with another number of ``neurons``, ``in_degree``, ``seed`` or other argument.
+
+        Examples
+        --------
+        >>> from twinbrain import Brain, Subject
+        >>> person = Subject.from_arrays([[0, 1.0], [1.0, 0]], ["a", "b"])
+        >>> Network(Brain.from_subject(person), neurons=1000).scaled(neurons=5000).neurons
+        5000
+        """
+        return replace(self, **changes)
+
+    def estimate(
+        self, duration_s: float = 60.0, *, members: int = 1, threads: int = 1, dt_ms: float = 1.0, rate_hz: float = 4.0
+    ) -> Estimate:
+        """Estimate memory and wall time before anything runs.
+
+        Speeds are stated defaults of one core of a current server (2.5 ns per neuron and step, 2 ns per synaptic
+        event, 40 ns per synapse built) until the machine has been measured.
+        """
+        neurons, synapses = self.neurons, self.synapses
+        weights = 2 if self.two_weights else 1
+        list_bytes = synapses * (4 + weights) + neurons * 8
+        state = neurons * members * 4 * (3 + sum(self.live) + 3 + 4)
+        updates = neurons * members * duration_s * 1000.0 / dt_ms
+        events = synapses * members * duration_s * rate_hz
+        return Estimate(
+            neurons=neurons,
+            synapses=synapses,
+            members=members,
+            build_memory_gb=(2 * list_bytes + 0.2e9) / 1e9,
+            memory_gb=(list_bytes + state + neurons * 16 + 0.2e9) / 1e9,
+            build_s=synapses * 40e-9 / threads,
+            run_s=(updates * 2.5e-9 + events * 2e-9) / threads,
+            profile="default speeds, this machine was not measured",
+        )
+
+    def describe(self) -> dict[str, Any]:
+        """Return the specification as plain numbers and strings, for provenance."""
+        return {
+            "brain": self.brain.name,
+            "level": self.brain.level,
+            "voxels": len(self.brain.voxels),
+            "neurons": self.neurons,
+            "synapses": self.synapses,
+            "in_degree": self.in_degree,
+            "circuit": self.circuit,
+            "parameters": self.set.to_dict(),
+            "neurons_by": self.neurons_by,
+            "heterogeneity": dict(self.heterogeneity),
+            "seed": self.seed,
+        }
