@@ -347,8 +347,7 @@ def _scaled_grey_matter(person: Subject, grid: VoxelGrid) -> Float:
 
 
 def _generator(seed: int, name: str) -> np.random.Generator:
-    """Random numbers of one target region: keyed by its name, so neither other regions nor their order "
-    "matter."""
+    """Random numbers of one target region, keyed by its name: the other regions do not matter."""
     digest = hashlib.sha256(name.encode()).digest()[:16]
     words = np.frombuffer(digest, dtype="<u4").tolist()
     return np.random.Generator(np.random.Philox(np.random.SeedSequence([seed, *words])))
@@ -378,8 +377,7 @@ def _spread(
     within_region: float,
     seed: int,
 ) -> csr_array[np.float64]:
-    """Draw each voxel's partners, see :meth:`Brain.from_subject`. Work and memory are V x (R + partners) "
-    "per region."""
+    """Draw each voxel's partners, see :meth:`Brain.from_subject`; nothing of size V x V is ever made."""
     n_regions, n_voxels = len(regions), len(region)
     first = np.searchsorted(region, np.arange(n_regions + 1))
     # Grey matter laid end to end, region after region: a point on this line is a voxel.
