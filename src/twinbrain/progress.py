@@ -66,7 +66,7 @@ class _Bar:
     def __init__(self, total: int, label: str, unit: str, done: int) -> None:
         from tqdm import tqdm
 
-        self._bar: tqdm[None] = tqdm(
+        self._bar = tqdm(
             total=total,
             desc=label,
             unit=unit,

@@ -1,0 +1,30 @@
+"""The only writer of results: whole or not at all, checksummed, versioned, without pickle.
+
+A results folder holds ``results.zarr`` (arrays, Zarr version 3, one group per noun), ``scores.json``,
+``tables/*.csv``, ``study.toml``, ``provenance.json``, ``checksums.json`` and ``status``. Everything is first
+written into a hidden folder inside it; one rename then makes it the folder's content. A process that is
+killed before the rename leaves the former content, a process that is killed after it leaves the new one,
+finished by whoever opens the folder next. Checksums (SHA-256) of every file are compared on loading, so
+damage is named and never read.
+"""
+
+from twinbrain.store.checkpoint import Checkpoint
+from twinbrain.store.files import file_sha256, write_json_atomic, write_text_atomic
+from twinbrain.store.folder import locked, output_folder, read_status, write_status
+from twinbrain.store.origin import provenance
+from twinbrain.store.results import Result, load, save
+
+__all__ = [
+    "Checkpoint",
+    "Result",
+    "file_sha256",
+    "load",
+    "locked",
+    "output_folder",
+    "provenance",
+    "read_status",
+    "save",
+    "write_json_atomic",
+    "write_status",
+    "write_text_atomic",
+]
