@@ -399,7 +399,7 @@ def test_a_move_that_was_cut_short_is_finished_by_the_reader(
     def cut(stop: int) -> None:
         def replace(source: Path, target: Path) -> None:
             # only the moves: the writer of the arrays replaces files of its own
-                if ".ready" in str(source) or ".old-" in str(target):
+            if ".ready" in str(source) or ".old-" in str(target):
                 moves[0] += 1
                 if moves[0] > stop:
                     raise KeyboardInterrupt  # stands for a killed process: nothing after it runs
