@@ -65,7 +65,9 @@ class Drive:
         return float(self.values.sizes["time"] * self.repetition_time_s)
 
     @classmethod
-    def constant(cls, currents: dict[str, float], duration_s: float, repetition_time_s: float, shape: float = 5.0) -> Drive:
+    def constant(
+        cls, currents: dict[str, float], duration_s: float, repetition_time_s: float, shape: float = 5.0
+    ) -> Drive:
         """Make a drive that holds one current per input."""
         rows = round(duration_s / repetition_time_s)
         values = xr.DataArray(

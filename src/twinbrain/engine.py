@@ -28,7 +28,9 @@ _COUNT_BYTES = 32_000_000  # bound on the buffer of spike counts per voxel and s
 _SPIKE_ROWS = 4_000_000  # bound on the buffer of recorded spikes
 
 
-def kernel_parameters(network: Network, dt_ms: float) -> tuple[Layout, NDArray[np.float32], dict[str, NDArray[np.float32]]]:
+def kernel_parameters(
+    network: Network, dt_ms: float
+) -> tuple[Layout, NDArray[np.float32], dict[str, NDArray[np.float32]]]:
     """Return the layout, the scalars and the per-population rows that the kernel needs, made in double precision."""
     get = network.parameter
     tau = get("background_tau_ms")
@@ -161,7 +163,9 @@ class Simulation:
             values = per_population[self._population_of]
             shape = network.heterogeneity.get(name.replace("w_", "g_"))
             if shape is not None:
-                values = values * gamma_factors(shape, ids + CHANNELS.index(name[2:]) * 2**40, network.seed, "gamma_conductance")
+                values = values * gamma_factors(
+                    shape, ids + CHANNELS.index(name[2:]) * 2**40, network.seed, "gamma_conductance"
+                )
             self._put(self.layout.rows[4 + PARAMETERS.index(name)], values.astype(np.float32))
         mean = network.parameter("background_mean")[self._population_of].astype(np.float32)
         self._put(ROW_CURRENT, mean)
@@ -336,7 +340,9 @@ class Simulation:
             b["record_id"], b["n_recorded"], self._sampled, samples,
         )  # fmt: skip
 
-    def _after(self, m: int, steps: int, b: dict[str, NDArray[Any]], found: list[Any], total: NDArray[np.int64]) -> None:
+    def _after(
+        self, m: int, steps: int, b: dict[str, NDArray[Any]], found: list[Any], total: NDArray[np.int64]
+    ) -> None:
         """Collect what one member did: counts, Balloon, recorded spikes (in order of time, then neuron)."""
         self._counts[m] += b["counts"].sum(axis=0)
         activity = b["voxel_counts"].sum(axis=0) if self._parts > 1 else b["voxel_counts"][0]

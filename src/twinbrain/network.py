@@ -130,7 +130,9 @@ class Network:
             raise InputError(f"long_range_gain (chi) must be between 0 and 128, found {self.long_range_gain}")
         for name, shape in self.heterogeneity.items():
             if name not in ("g_ampa", "g_nmda", "g_gaba_a", "g_gaba_b"):
-                raise InputError(f"heterogeneity is for conductances g_ampa, g_nmda, g_gaba_a, g_gaba_b, found '{name}'")
+                raise InputError(
+                    f"heterogeneity is for conductances g_ampa, g_nmda, g_gaba_a, g_gaba_b, found '{name}'"
+                )
             if not shape > 0:
                 raise InputError(f"the Gamma shape of {name} must be positive, found {shape}")
         chosen = self.parameters or _DEFAULT_SET[self.circuit]
@@ -174,7 +176,12 @@ class Network:
         for k, c in enumerate(circuits):
             n = len(c.populations)
             sources[k, :n, :n], sources[k, :n, -1] = c.sources[:, :n], c.sources[:, n]
-            sign[k, :n], projecting[k, :n], fraction[k, :n], degree[k, :n] = c.sign, c.projecting, c.fraction, c.degree_scale
+            sign[k, :n], projecting[k, :n], fraction[k, :n], degree[k, :n] = (
+                c.sign,
+                c.projecting,
+                c.fraction,
+                c.degree_scale,
+            )
         count = np.array([len(c.populations) for c in circuits])[kind]
         voxel_population = np.concatenate([[0], np.cumsum(count)]).astype(np.int64)
         voxel = np.repeat(np.arange(n_voxels), count)

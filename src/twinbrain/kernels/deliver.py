@@ -41,7 +41,9 @@ def _add_two_weights(acc, targets, w0, w1, a, b, own, length, ports, n_ports):
 
 
 @njit(**INLINE)
-def deliver(spikes, n, part, pointer, cuts, targets, w0, w1, acc, population, sign, voxel_first, voxel_length, ports, n_ports):  # noqa: E501
+def deliver(
+    spikes, n, part, pointer, cuts, targets, w0, w1, acc, population, sign, voxel_first, voxel_length, ports, n_ports
+):  # noqa: E501
     """Add the weights of all synapses from ``n`` fired neurons onto the targets that part ``part`` owns."""
     whole = cuts.shape[0] == 0
     for m in range(n):

@@ -112,7 +112,9 @@ def _minus_two_log(a):
     """-2 ln(u) for u = (a + 1) / 2^32, a uint32."""
     u = F32(F32(a) + F32(1.0))
     b = _bits_of(u)
-    shifted = np.int32(b - np.int32(0x3F3504F3))  # 0x3F3504F3: sqrt(1/2), so the mantissa part is in [sqrt(1/2), sqrt(2))
+    shifted = np.int32(
+        b - np.int32(0x3F3504F3)
+    )  # 0x3F3504F3: sqrt(1/2), so the mantissa part is in [sqrt(1/2), sqrt(2))
     e = np.int32(shifted >> np.int32(23))
     x = F32(_float_of(np.int32(b - np.int32(e << np.int32(23)))) - F32(1.0))
     p = _LOG[9]

@@ -341,7 +341,9 @@ def build_wiring(anatomy: Anatomy, seed: int, two_weights: bool, threads: int = 
 
     run_threads(wire, threads)
     if bad.max() >= 0:
-        raise ValueError(f"population {bad.max()} has no possible source: its voxel holds no other neuron and no partner")
+        raise ValueError(
+            f"population {bad.max()} has no possible source: its voxel holds no other neuron and no partner"
+        )
     pointer = np.zeros(neurons + 1, np.int64)
     edges = np.linspace(0, neurons, threads + 1).astype(np.int64)
     run_threads(lambda k: _count_sources(source, edges[k], edges[k + 1], pointer), threads)

@@ -1,0 +1,409 @@
+"""``simulate(network, ...) -> Run``: the clock, what is recorded, and going on after an interruption."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from twinbrain.drive import Drive
+from twinbrain.engine import Simulation
+from twinbrain.errors import InputError, Interrupted
+from twinbrain.kernels.wiring import Wiring
+from twinbrain.network import Network
+from twinbrain.observe import Balloon, sample_steps
+
+__all__ = ["Record", "Run", "Simulation", "simulate"]
+
+_LOG = logging.getLogger(__name__)
+
+
+class _Checkpoint(Protocol):
+    def save(self, state: Mapping[str, Any]) -> None: ...
+
+    def load(self) -> dict[str, Any] | None: ...
+
+
+@dataclass(frozen=True)
+class Record:
+    """What to keep besides rates and BOLD; by default nothing.
+
+    Attributes
+    ----------
+    spikes : "none", "all" or sequence of int
+        Neurons whose spikes are kept.
+    spikes_from_s, spikes_to_s : float
+        Window of the run in which spikes are kept, s after the warm-up.
+    voltages : sequence of int
+        Neurons whose membrane potential is kept at every exchange interval (mV).
+    totals : bool
+        Keep the number of spikes of the whole network in every exchange interval (for the Fano factor).
+    """
+
+    spikes: str | Sequence[int] = "none"
+    spikes_from_s: float = 0.0
+    spikes_to_s: float = float("inf")
+    voltages: Sequence[int] = ()
+    totals: bool = True
+
+    def __post_init__(self) -> None:
+        if isinstance(self.spikes, str) and self.spikes not in ("none", "all"):
+            raise InputError(f"Record.spikes must be 'none', 'all' or a list of neuron ids, found '{self.spikes}'")
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """The result of a simulation.
+
+    Attributes
+    ----------
+    firing_rate : DataArray (time, population) or (member, time, population)
+        Mean rate over each repetition time, Hz; coordinates pop_region, pop_name, pop_sign, pop_size.
+    bold : DataArray (time, voxel) or (member, time, voxel)
+        BOLD signal as a fraction of the resting signal, one sample per repetition time; coordinates region and weight.
+    spikes : Dataset or None
+        Variables step (exchange intervals since the end of the warm-up), time_ms, neuron, member along ``spike``.
+    voltages : DataArray (member, step, neuron) or None, mV
+    totals : DataArray (member, step) or None
+        Spikes of the whole network per exchange interval.
+    state : dict of arrays
+        Where the run ended; pass it as ``state=`` to go on.
+    provenance : dict
+        Network, settings, seed.
+    """
+
+    firing_rate: xr.DataArray
+    bold: xr.DataArray
+    spikes: xr.Dataset | None
+    voltages: xr.DataArray | None
+    totals: xr.DataArray | None
+    state: dict[str, NDArray[Any]]
+    provenance: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def mean_rate_hz(self) -> float:
+        """Mean firing rate over all neurons and the whole run."""
+        size = self.firing_rate["pop_size"]
+        return float((self.firing_rate * size).sum("population").mean() / size.sum())
+
+    def fano(self, bin_ms: float = 4.0) -> float:
+        """Return the Fano factor of the whole network's spike count in bins: about 1 for independent neurons.
+
+        Below 10 in 4-ms bins counts as asynchronous in this project; a synchronous network has 10^3 or more.
+
+        Raises
+        ------
+        InputError
+            If the run did not record totals.
+        """
+        if self.totals is None:
+            raise InputError("the Fano factor needs Record(totals=True)")
+        k = max(1, round(bin_ms / float(self.totals.attrs["exchange_ms"])))
+        values = self.totals.values[:, : self.totals.shape[1] // k * k]
+        bins = values.reshape(values.shape[0], -1, k).sum(axis=2)
+        mean = bins.mean(axis=1)
+        return float(np.mean(np.where(mean > 0, bins.var(axis=1) / np.maximum(mean, 1e-12), np.nan)))
+
+    def to_dataset(self) -> xr.Dataset:
+        """Return rates, BOLD and recorded spikes as one Dataset, for storage."""
+        out = xr.Dataset({"firing_rate": self.firing_rate, "bold": self.bold})
+        if self.spikes is not None:
+            out["spike_time_ms"] = self.spikes["time_ms"]
+            out["spike_neuron"] = self.spikes["neuron"]
+        out.attrs = {"mean_rate_hz": self.mean_rate_hz, "neurons": self.provenance["network"]["neurons"]}
+        return out
+
+    def _repr_html_(self) -> str:
+        shape = dict(self.bold.sizes)
+        return f"<b>Run</b>: mean rate {self.mean_rate_hz:.2f} Hz, BOLD {shape}"
+
+
+def simulate(
+    network: Network,
+    duration_s: float | None = None,
+    drive: Drive | None = None,
+    *,
+    repetition_time_s: float | None = None,
+    warm_up_s: float = 0.0,
+    seed: int = 0,
+    members: int | Sequence[int] = 1,
+    dt_ms: float = 1.0,
+    exchange_ms: float = 1.0,
+    balloon: Balloon | None = None,
+    record: Record | None = None,
+    threads: int = 1,
+    wiring: Wiring | None = None,
+    state: dict[str, NDArray[Any]] | None = None,
+    progress: Callable[[int, int], None] | None = None,
+    checkpoint: _Checkpoint | None = None,
+    checkpoint_every: int = 20,
+) -> Run:
+    """Simulate a network freely: no correction while it runs.
+
+    Parameters
+    ----------
+    network : Network
+    duration_s : float, optional
+        Simulated time; a whole number of repetition times is run, as many as fit. Default: as long as the drive.
+    drive : Drive, optional
+        Currents into the excitatory neurons of chosen regions; held at its first row during the warm-up.
+    repetition_time_s : float, optional
+        Interval of BOLD samples and rates; default the drive's, else 0.8 s. Each sample is taken at the nearest
+        exchange interval (offset at most half of one; said in the log if it is not 0).
+    warm_up_s : float
+        Simulated before anything is recorded.
+    seed : int
+        Of noise and initial state.
+    members : int or sequence of int
+        Ensemble over shared wiring; see :class:`twinbrain.simulate.Simulation`.
+    dt_ms, exchange_ms : float
+        Integration step and spike exchange interval, ms.
+    record : Record, optional
+    threads : int
+        The result does not depend on it; 0 for all processors.
+    state : dict, optional
+        ``Run.state`` of an earlier run of the same network to go on from (then ``warm_up_s`` should be 0).
+    progress : callable, optional
+        Called as ``progress(samples done, samples in all)``; may raise :class:`twinbrain.Interrupted`.
+    checkpoint, checkpoint_every : object with save and load, int
+        Where to save the unfinished run every so many samples, and to go on from.
+
+    Returns
+    -------
+    Run
+
+    Raises
+    ------
+    InputError
+        If the duration is missing or shorter than one repetition time, or an input of the drive is unknown.
+
+    Examples
+    --------
+    >>> from twinbrain import Brain, Network, Subject, simulate
+    >>> person = Subject.from_arrays([[0, 1.0], [1.0, 0]], ["a", "b"])
+    >>> run = simulate(Network(Brain.from_subject(person), neurons=400, in_degree=20), duration_s=1.6)
+    >>> run.bold.sizes["time"], run.firing_rate.attrs["units"]
+    (2, 'Hz')
+    """
+    record = record or Record()
+    tr = repetition_time_s or (drive.repetition_time_s if drive is not None else 0.8)
+    if drive is not None and abs(tr - drive.repetition_time_s) > 1e-9:
+        raise InputError(f"repetition_time_s ({tr} s) must equal that of the drive ({drive.repetition_time_s} s)")
+    if duration_s is None and drive is None:
+        raise InputError("simulate needs duration_s, or a drive whose length it can take")
+    duration = drive.duration_s if duration_s is None and drive is not None else float(duration_s or 0.0)
+    samples = int(np.floor(duration / tr + 1e-6))
+    if samples < 1:
+        raise InputError(f"duration_s ({duration}) must be at least one repetition time ({tr} s)")
+    if drive is not None and samples > drive.values.sizes["time"]:
+        raise InputError(
+            f"duration_s ({duration}) is longer than the drive ({drive.duration_s} s): shorten the one or extend the other"
+        )
+    steps, offset = sample_steps(samples, tr, exchange_ms)
+    if offset > 0:
+        _LOG.info("BOLD is sampled at the nearest exchange interval: up to %.2g ms from k x %g s", offset * 1e3, tr)
+    engine = Simulation(
+        network,
+        members=members,
+        threads=threads,
+        dt_ms=dt_ms,
+        exchange_ms=exchange_ms,
+        inputs=drive.inputs if drive is not None else (),
+        gamma_shape=drive.shape if drive is not None else 5.0,
+        seed=seed,
+        wiring=wiring,
+        balloon=balloon,
+    )
+    work = _Work(engine, record, drive, steps, exchange_ms)
+    saved = checkpoint.load() if checkpoint is not None else None
+    if saved is not None:
+        work.restore(saved)
+    else:
+        if state is not None:
+            engine.restore(state)
+        work.warm_up(round(warm_up_s * 1000 / exchange_ms))
+    while work.done < samples:
+        work.sample()
+        try:
+            if progress is not None:
+                progress(work.done, samples)
+        except Interrupted:
+            if checkpoint is not None:
+                checkpoint.save(work.state())
+            raise
+        if checkpoint is not None and (work.done % checkpoint_every == 0 or work.done == samples):
+            checkpoint.save(work.state())
+    time = drive.values["time"].values[:samples] if drive is not None else np.arange(1, samples + 1) * tr
+    return work.result(np.asarray(time, np.float64), tr, offset, warm_up_s)
+
+
+class _Work:
+    """What a run has recorded so far."""
+
+    def __init__(
+        self, engine: Simulation, record: Record, drive: Drive | None, steps: NDArray[np.int64], exchange_ms: float
+    ) -> None:
+        self.engine, self.record, self.steps, self.exchange_ms = engine, record, steps, exchange_ms
+        self.h = None if drive is None else np.asarray(drive.values.values, np.float64)
+        self.done, self.start = 0, 0
+        self.rates: list[NDArray[np.float64]] = []
+        self.bold: list[NDArray[np.float64]] = []
+        if record.totals:
+            engine.record_totals()
+        if len(record.voltages):
+            engine.record_voltages(np.asarray(record.voltages))
+        n = engine.network.neurons
+        self.chosen = np.arange(n) if record.spikes == "all" else np.zeros(0, np.int64)
+        if not isinstance(record.spikes, str):
+            self.chosen = np.asarray(record.spikes, np.int64)
+        if len(self.chosen) and (self.chosen.min() < 0 or self.chosen.max() >= n):
+            raise InputError(f"Record.spikes names neurons outside 0 ... {n - 1}")
+
+    def warm_up(self, steps: int) -> None:
+        """Run without recording, at the first row of the drive."""
+        engine = self.engine
+        if self.h is not None:
+            engine.set_drive(self.h[0])
+        engine.advance(steps)
+        engine.population_rate()
+        engine.recorded_samples.clear()
+        if engine.totals is not None:
+            engine.totals.clear()
+        self.start = engine.step
+
+    def sample(self) -> None:
+        """Advance to the next BOLD sample and keep it with the mean rates of the interval."""
+        engine, k = self.engine, self.done
+        if self.h is not None:
+            engine.set_drive(self.h[k])
+        begin = 0 if k == 0 else int(self.steps[k - 1])
+        end = int(self.steps[k])
+        # spikes are wanted in a window: cut the interval at its borders
+        low, high = (self._clip(x) for x in (self.record.spikes_from_s, self.record.spikes_to_s))
+        marks = sorted({begin, end, *(m for m in (low, high) if begin < m < end)})
+        for a, b in zip(marks[:-1], marks[1:], strict=True):
+            engine.record_spikes(self.chosen if low <= a < high else None)
+            engine.advance(b - a)
+        self.rates.append(engine.population_rate())
+        self.bold.append(engine.bold())
+        self.done += 1
+
+    def _clip(self, seconds: float) -> int:
+        return int(min(max(seconds * 1000 / self.exchange_ms, 0.0), 2.0**62))
+
+    def _spikes(self) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+        found = self.engine.recorded_spikes
+        empty = np.zeros(0, np.int64)
+        member = np.concatenate([empty, *(np.full(len(s), m) for m, s, _ in found)])
+        step = np.concatenate([empty, *(s - self.start for _, s, _ in found)])
+        return member, step, np.concatenate([empty, *(i for _, _, i in found)])
+
+    def state(self) -> dict[str, Any]:
+        """Return all that is needed to go on, as arrays and numbers."""
+        engine = self.engine
+        member, step, neuron = self._spikes()
+        out: dict[str, Any] = {f"engine_{k}": v for k, v in engine.state().items()}
+        out |= {"done": self.done, "start": self.start, "rates": np.stack(self.rates), "bold": np.stack(self.bold)}
+        out |= {"spike_member": member, "spike_step": step, "spike_neuron": neuron}
+        if engine.totals is not None:
+            out["totals"] = np.concatenate(engine.totals, axis=1)
+        if engine.recorded_samples:
+            out["samples"] = np.concatenate(engine.recorded_samples, axis=1)
+        return out
+
+    def restore(self, saved: dict[str, Any]) -> None:
+        """Go on from what :meth:`state` returned."""
+        engine = self.engine
+        engine.restore({k.removeprefix("engine_"): v for k, v in saved.items() if k.startswith("engine_")})
+        self.done, self.start = int(saved["done"]), int(saved["start"])
+        self.rates, self.bold = list(saved["rates"]), list(saved["bold"])
+        if engine.totals is not None:
+            engine.totals = [saved["totals"]]
+        if "samples" in saved:
+            engine.recorded_samples = [saved["samples"]]
+        step, neuron, member = saved["spike_step"] + self.start, saved["spike_neuron"], saved["spike_member"]
+        cuts = np.flatnonzero(np.diff(member)) + 1
+        engine.recorded_spikes = [
+            (int(m[0]), s, i)
+            for m, s, i in zip(*(np.split(x, cuts) for x in (member, step, neuron)), strict=True)
+            if len(m)
+        ]
+
+    def result(self, time: NDArray[np.float64], tr: float, offset: float, warm_up_s: float) -> Run:
+        """Label what was recorded."""
+        engine, network = self.engine, self.engine.network
+        table, brain = network.populations, network.brain
+        members = list(engine.members)
+        rates = np.stack(self.rates, axis=1)
+        bold = np.stack(self.bold, axis=1)
+        labels = np.array(
+            [f"{v}:{n}" for v, n in zip(np.array(brain.voxels)[table["voxel"]], table["name"], strict=True)]
+        )
+        coords = {"member": members, "time": time}
+        firing_rate = xr.DataArray(
+            rates,
+            dims=("member", "time", "population"),
+            coords={
+                **coords,
+                "population": labels,
+                "pop_region": ("population", table["region"].to_numpy(str)),
+                "pop_name": ("population", table["name"].to_numpy(str)),
+                "pop_sign": ("population", table["sign"].to_numpy()),
+                "pop_size": ("population", table["size"].to_numpy()),
+            },
+            attrs={"units": "Hz", "long_name": "firing rate"},
+        )
+        signal = xr.DataArray(
+            bold,
+            dims=("member", "time", "voxel"),
+            coords={
+                **coords,
+                "voxel": np.array(brain.voxels, dtype=str),
+                "region": ("voxel", np.array(brain.regions, dtype=str)[brain.region_index]),
+                "weight": ("voxel", brain.grey_matter),
+            },
+            attrs={
+                "units": "1",
+                "long_name": "BOLD, fraction of the resting signal",
+                "repetition_time_s": tr,
+                "offset_s": offset,
+            },
+        )
+        if len(members) == 1:
+            firing_rate, signal = firing_rate.isel(member=0, drop=True), signal.isel(member=0, drop=True)
+        spikes = voltages = totals = None
+        if len(self.chosen):
+            member, step, neuron = self._spikes()
+            columns = {"step": step, "time_ms": (step + 1) * self.exchange_ms, "neuron": neuron, "member": member}
+            spikes = xr.Dataset({k: ("spike", v) for k, v in columns.items()})
+        if engine.recorded_samples:
+            voltages = xr.DataArray(
+                np.concatenate(engine.recorded_samples, axis=1),
+                dims=("member", "step", "neuron"),
+                coords={"member": members, "neuron": np.asarray(self.record.voltages)},
+                attrs={"units": "mV"},
+            )
+        if engine.totals is not None:
+            totals = xr.DataArray(
+                np.concatenate(engine.totals, axis=1),
+                dims=("member", "step"),
+                coords={"member": members},
+                attrs={"units": "spikes", "exchange_ms": self.exchange_ms},
+            )
+        provenance = {
+            "network": network.describe(),
+            "multapses": engine.wiring.multapses,
+            "seed": engine.seed,
+            "members": members,
+            "dt_ms": engine.dt_ms,
+            "exchange_ms": engine.exchange_ms,
+            "repetition_time_s": tr,
+            "sample_offset_s": offset,
+            "warm_up_s": warm_up_s,
+        }
+        return Run(firing_rate, signal, spikes, voltages, totals, engine.state(), provenance)
