@@ -56,9 +56,7 @@ def test_what_is_written_is_read_back_to_the_bit(folder: Path) -> None:
     for run in back.bold:
         xr.testing.assert_identical(back.bold[run], there.bold[run])
     assert set(back.provenance) == {p.name for p in folder.iterdir()}
-    edit(
-        folder / "bold_rest.csv", lambda t: t.replace("0.", "0.1", 1)
-    )  # control: a changed file is a changed person
+    edit(folder / "bold_rest.csv", lambda t: t.replace("0.", "0.1", 1))  # control: a changed file is a changed person
     assert not read_subject(folder).bold["rest"].equals(there.bold["rest"])
     assert read_subject(folder).provenance["bold_rest.csv"] != back.provenance["bold_rest.csv"]
 
@@ -117,8 +115,8 @@ def test_a_file_that_is_none_of_ours_is_named(folder: Path, caplog: pytest.LogCa
 BAD: list[tuple[str, Callable[[str], str], str]] = [
     (
         "subject.toml",
-        lambda t: t.replace("name", "nmae", 1),
-        "subject.toml: 'nmae' is not a known key; did you mean 'name'",
+        lambda t: t.replace("name", "name_", 1),
+        "subject.toml: 'name_' is not a known key; did you mean 'name'",
     ),
     ("subject.toml", lambda t: t + "x = = 1", "subject.toml: this is not valid TOML"),
     ("subject.toml", lambda t: t.split("[")[0], "repetition_time_s is missing, but bold_rest.csv is there"),
@@ -208,9 +206,7 @@ BAD: list[tuple[str, Callable[[str], str], str]] = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("name", "change", "message"), BAD, ids=[f"{n}-{k}" for k, (n, _, _) in enumerate(BAD)]
-)
+@pytest.mark.parametrize(("name", "change", "message"), BAD, ids=[f"{n}-{k}" for k, (n, _, _) in enumerate(BAD)])
 def test_each_fault_is_named_with_its_place(
     folder: Path, name: str, change: Callable[[str], str], message: str
 ) -> None:
@@ -238,9 +234,7 @@ def test_missing_files_and_folders_are_named(folder: Path) -> None:
             read_subject(folder)
 
 
-def test_writing_never_overwrites_and_leaves_nothing_half(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_writing_never_overwrites_and_leaves_nothing_half(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(InputError, match="there is something already"):
         write_subject(make(), folder)
 

@@ -37,15 +37,11 @@ def person(**changes: Any) -> Subject:
 
 
 def test_what_was_given_is_what_is_held() -> None:
-    toy = person(
-        grey_matter=[1.0, 2.0, 3.0], lengths=SC * 10, positions=np.arange(9.0).reshape(3, 3), bold_units="%"
-    )
+    toy = person(grey_matter=[1.0, 2.0, 3.0], lengths=SC * 10, positions=np.arange(9.0).reshape(3, 3), bold_units="%")
     assert toy.regions == tuple(REGIONS)
     assert toy.connectome.dims == ("target", "source")
     assert float(toy.connectome.sel(target="Insula_R", source="Thalamus_L")) == 4.0
-    assert (
-        float(toy.connectome.sel(target="Thalamus_L", source="Insula_R")) == 6.0
-    )  # control: not the other way
+    assert float(toy.connectome.sel(target="Thalamus_L", source="Insula_R")) == 6.0  # control: not the other way
     assert toy.bold["rest"].attrs == {"units": "%", "repetition_time_s": 0.72}
     np.testing.assert_allclose(toy.bold["rest"].time.values[:3], [0.0, 0.72, 1.44])
     assert toy.bold["rest"].time.attrs["units"] == "s"
@@ -101,9 +97,7 @@ def test_labelled_input_is_put_in_order_by_name(order: list[int]) -> None:
         bold={"rest": pd.DataFrame(x[:, order], columns=names)},
         grey_matter=pd.Series(np.array([1.0, 2.0, 3.0])[order], index=names),
         synaptic_density=dict(zip(names, np.array([1.0, 2.0, 3.0])[order], strict=True)),
-        positions=pd.DataFrame(
-            np.arange(9.0).reshape(3, 3)[order][:, [2, 0, 1]], index=names, columns=["z", "x", "y"]
-        ),
+        positions=pd.DataFrame(np.arange(9.0).reshape(3, 3)[order][:, [2, 0, 1]], index=names, columns=["z", "x", "y"]),
     )
     plain = person(
         bold={"rest": x},
@@ -220,9 +214,7 @@ def test_bad_input_gets_one_clear_sentence(changes: dict[str, Any], message: str
 def test_a_repetition_time_may_come_with_the_series_but_not_contradict() -> None:
     x = xr.DataArray(series(), dims=("time", "region"), attrs={"repetition_time_s": 2.0, "units": "%"})
     assert person(bold={"rest": x}, repetition_time_s=None).repetition_time_s == 2.0
-    with pytest.raises(
-        InputError, match=r"the array says its repetition time is 2 s, but repetition_time_s=0.72"
-    ):
+    with pytest.raises(InputError, match=r"the array says its repetition time is 2 s, but repetition_time_s=0.72"):
         person(bold={"rest": x})
 
 
@@ -232,10 +224,7 @@ def test_without_bold_there_is_no_repetition_time() -> None:
 
 
 def test_it_shows_itself_and_escapes_names() -> None:
-    assert (
-        repr(person())
-        == "Subject 'toy': 3 regions (2 laminar), connectome density 1.00, BOLD rest 40 x 0.72 s"
-    )
+    assert repr(person()) == "Subject 'toy': 3 regions (2 laminar), connectome density 1.00, BOLD rest 40 x 0.72 s"
     page = person(name="<b>")._repr_html_()
     assert "&lt;b&gt;" in page
     assert "<b>" not in page

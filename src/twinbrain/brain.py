@@ -193,21 +193,16 @@ class Brain:
             )
         if person.atlas is None:
             raise InputError(
-                f"subject '{person.name}' has no atlas, so there are no voxels; use level='region', or "
-                "give atlas= with "
-                "a label image and a grey-matter map."
+                f"subject '{person.name}' has no atlas, so there are no voxels; use level='region', or give "
+                "atlas= with a label image and a grey-matter map."
             )
-        grid = voxel_grid(
-            person.atlas, regions, voxel_mm, min_grey_matter=min_grey_matter, deep_by_label=deep_by_label
-        )
+        grid = voxel_grid(person.atlas, regions, voxel_mm, min_grey_matter=min_grey_matter, deep_by_label=deep_by_label)
         counts = np.bincount(grid.region, minlength=len(regions))
         return cls(
             name=person.name,
             level=level,
             regions=regions,
-            voxels=tuple(
-                f"{name}:{k:04d}" for name, n in zip(regions, counts, strict=True) for k in range(n)
-            ),
+            voxels=tuple(f"{name}:{k:04d}" for name, n in zip(regions, counts, strict=True) for k in range(n)),
             region_index=grid.region,
             grey_matter=_scaled_grey_matter(person, grid),
             in_degree_factor=factor[grid.region],
@@ -266,8 +261,7 @@ class Brain:
         if array.ndim not in (1, 2) or array.shape[-1] != len(self.voxels):
             raise InputError(
                 f"an array of shape {array.shape} was found, but (voxel,) or (time, voxel) with "
-                f"{len(self.voxels)} "
-                "voxels is needed; give one value per voxel."
+                f"{len(self.voxels)} voxels is needed; give one value per voxel."
             )
         image = np.zeros(self.grid_shape + array.shape[:-1], dtype=np.float32)
         image[tuple(self.grid_index.T)] = array.T
@@ -287,9 +281,7 @@ class Brain:
         return f"Brain {self.name!r}: " + ", ".join(self._facts().values())
 
     def _repr_html_(self) -> str:
-        rows = "".join(
-            f"<tr><th>{html.escape(k)}</th><td>{html.escape(v)}</td></tr>" for k, v in self._facts().items()
-        )
+        rows = "".join(f"<tr><th>{html.escape(k)}</th><td>{html.escape(v)}</td></tr>" for k, v in self._facts().items())
         return f"<table><caption>Brain {html.escape(self.name)}</caption>{rows}</table>"
 
 
@@ -329,8 +321,7 @@ def _in_degree_factor(person: Subject, reference: Sequence[str] | None) -> Float
         for name in reference:
             if name not in person.regions:
                 raise InputError(
-                    f"reference region '{name}' is not in subject "
-                    f"'{person.name}'{nearest(name, person.regions)}."
+                    f"reference region '{name}' is not in subject '{person.name}'{nearest(name, person.regions)}."
                 )
     if density is None:
         return np.ones(len(person.regions))

@@ -42,8 +42,8 @@ def region_names(names: Iterable[object]) -> tuple[str, ...]:
     for position, name in enumerate(found):
         if not isinstance(name, str) or not name.strip():
             raise InputError(
-                f"region {position + 1} of the region names is {name!r}, but every region needs a "
-                "non-empty text as its name."
+                f"region {position + 1} of the region names is {name!r}, but every region needs a non-empty "
+                "text as its name."
             )
         if name in seen:
             raise InputError(f"region '{name}' is named twice; give every region its own name.")
@@ -82,8 +82,8 @@ def match_names(found: Iterable[Hashable], regions: tuple[str, ...], what: str) 
             raise InputError(f"{what}: region '{name}' is there twice; keep one of the two.")
         if name not in regions:
             raise InputError(
-                f"{what}: '{name}' is not one of the {len(regions)} regions{nearest(name, regions)}; "
-                "rename or remove it."
+                f"{what}: '{name}' is not one of the {len(regions)} regions{nearest(name, regions)}; rename "
+                "or remove it."
             )
         place[name] = position
     for name in regions:
@@ -103,8 +103,8 @@ def numbers(value: Any, what: str, dims: int) -> Float:
         raise InputError(f"{what}: a value that is not a number was found; give numbers only.") from None
     if array.ndim != dims:
         raise InputError(
-            f"{what}: an array with {array.ndim} dimension(s) was found, {dims} were expected; "
-            "check which array was given."
+            f"{what}: an array with {array.ndim} dimension(s) was found, {dims} were expected; check which "
+            "array was given."
         )
     return array
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -77,12 +78,8 @@ class Atlas:
         total = np.bincount(row, weights=weight, minlength=len(regions))
         if not (total > 0).all():
             name = regions[int(np.argmin(total))]
-            raise InputError(
-                f"{self.label_image}: region '{name}' holds no grey matter in {self.grey_matter_image}."
-            )
-        mean = np.stack(
-            [np.bincount(row, weights=weight * x, minlength=len(regions)) / total for x in ijk], axis=1
-        )
+            raise InputError(f"{self.label_image}: region '{name}' holds no grey matter in {self.grey_matter_image}.")
+        mean = np.stack([np.bincount(row, weights=weight * x, minlength=len(regions)) / total for x in ijk], axis=1)
         volumes = np.asarray(total * points.spacing**3, dtype=np.float64)
         return volumes, mean @ points.affine[:3, :3].T + points.affine[:3, 3]
 
@@ -123,14 +120,16 @@ class _Points:
     spacing: float
 
 
-def _image(path: Path) -> Any:
+def _image(path: Path) -> tuple[npt.NDArray[Any], Float]:
+    """Read an image: its numbers and its affine."""
     import nibabel as nib
     from nibabel.filebasedimages import ImageFileError
 
     try:
-        return nib.load(path)
-    except (OSError, ImageFileError) as error:
-        raise InputError(f"{path}: the image cannot be read ({error}); give a NIfTI file.") from None
+        image: Any = nib.load(path)
+        return np.asarray(image.dataobj), np.asarray(image.affine, dtype=np.float64)
+    except (OSError, EOFError, ValueError, zlib.error, ImageFileError) as error:
+        raise InputError(f"{path}: the image cannot be read ({error}); give a whole NIfTI file.") from None
 
 
 @lru_cache(maxsize=2)
@@ -140,17 +139,17 @@ def _points(label_image: Path, grey_matter_image: Path, scale: float) -> _Points
     Where a point lies exactly half-way, the even neighbour is taken, so that no side is favoured.
     Kept in memory (about 60 MB at 1 mm) because region volumes and every voxel size need it.
     """
-    tissue, atlas = _image(grey_matter_image), _image(label_image)
-    affine = np.asarray(tissue.affine, dtype=np.float64)
+    tissue, affine = _image(grey_matter_image)
+    labels, label_affine = _image(label_image)
     sizes = np.sqrt((affine[:3, :3] ** 2).sum(axis=0))
     if not np.allclose(sizes, sizes[0], rtol=1e-4):
         raise InputError(
             f"{grey_matter_image}: its points measure {sizes.round(3).tolist()} mm, but cubic points are "
             "needed; resample it."
         )
-    probability = np.asarray(tissue.dataobj, dtype=np.float32) / np.float32(scale)
-    labels = np.asarray(atlas.dataobj).astype(np.int64)
-    step = np.round(np.linalg.inv(np.asarray(atlas.affine, dtype=np.float64)) @ affine, 9)
+    probability = tissue.astype(np.float32) / np.float32(scale)
+    labels = labels.astype(np.int64)
+    step = np.round(np.linalg.inv(label_affine) @ affine, 9)
     axes = np.ogrid[tuple(slice(n) for n in probability.shape)]
     places, within = [], np.ones((1, 1, 1), dtype=np.bool_)
     for k in range(3):
@@ -173,8 +172,7 @@ def _rows_and_weights(
     for name in regions:
         if name not in value:
             raise InputError(
-                f"region '{name}' is not in the atlas {atlas.name}{nearest(name, value)}; use the atlas's "
-                "own names."
+                f"region '{name}' is not in the atlas {atlas.name}{nearest(name, value)}; use the atlas's own names."
             )
     table = np.full(int(points.label.max(initial=0)) + 1, -1, dtype=np.int64)
     for k, name in enumerate(regions):
@@ -236,8 +234,8 @@ def voxel_grid(
     block = round(voxel_mm / points.spacing)
     if block < 1 or not np.isclose(block * points.spacing, voxel_mm, rtol=1e-6):
         raise InputError(
-            f"voxel_mm is {voxel_mm:g}, but the grey-matter map has points of {points.spacing:g} mm; give "
-            "a whole multiple of that."
+            f"voxel_mm is {voxel_mm:g}, but the grey-matter map has points of {points.spacing:g} mm; give a "
+            "whole multiple of that."
         )
     if not 0 <= min_grey_matter <= 1:
         raise InputError(f"min_grey_matter is {min_grey_matter:g}, but it must lie between 0 and 1.")
@@ -246,9 +244,7 @@ def voxel_grid(
     first = (full - shape * block) // 2
     cropped = points.probability[tuple(slice(o, o + n * block) for o, n in zip(first, shape, strict=True))]
     share = (
-        cropped.reshape(shape[0], block, shape[1], block, shape[2], block)
-        .sum(axis=(1, 3, 5), dtype=np.float64)
-        .ravel()
+        cropped.reshape(shape[0], block, shape[1], block, shape[2], block).sum(axis=(1, 3, 5), dtype=np.float64).ravel()
     )
 
     row, _ = _rows_and_weights(atlas, points, regions, False)
@@ -283,8 +279,7 @@ def voxel_grid(
     if not counts.all():
         raise InputError(
             f"region '{regions[int(np.argmin(counts))]}' gets no voxel of {voxel_mm:g} mm; give a smaller "
-            "voxel_mm "
-            "or a smaller min_grey_matter."
+            "voxel_mm or a smaller min_grey_matter."
         )
     affine = points.affine.copy()
     affine[:3, 3] = points.affine[:3, :3] @ (first + (block - 1) / 2) + points.affine[:3, 3]

@@ -72,8 +72,7 @@ def percent_signal_change(series: xr.DataArray) -> xr.DataArray:
     if (mean <= 0).any():
         raise InputError(
             f"{_constant(series, np.asarray(mean <= 0))} has a mean that is not above 0, so percent signal "
-            "change has "
-            "no baseline; give raw intensities, or use the series as it is."
+            "change has no baseline; give raw intensities, or use the series as it is."
         )
     return _like(series, 100.0 * (values / mean - 1.0), axis, units="%")
 
@@ -178,8 +177,7 @@ def band_pass(
     if not 0 < low_hz < high_hz < nyquist:
         raise InputError(
             f"the band {low_hz:g} to {high_hz:g} Hz is not possible at a repetition time of {float(tr):g} "
-            "s; give "
-            f"0 < low_hz < high_hz < {nyquist:g}."
+            f"s; give 0 < low_hz < high_hz < {nyquist:g}."
         )
     sos = butter(order, (low_hz, high_hz), btype="bandpass", fs=1.0 / float(tr), output="sos")
     pad = 3 * (2 * len(sos) + 1)

@@ -139,16 +139,13 @@ def _about(path: Path) -> dict[str, Any]:
         raise InputError(f"{path}: this is not valid TOML ({error}); correct it there.") from None
     for key, value in about.items():
         if key not in _KEYS:
-            raise InputError(
-                f"{path}: '{key}' is not a known key{nearest(key, _KEYS)}; known are {', '.join(_KEYS)}."
-            )
+            raise InputError(f"{path}: '{key}' is not a known key{nearest(key, _KEYS)}; known are {', '.join(_KEYS)}.")
         if key != "repetition_time_s" and not isinstance(value, str):
             raise InputError(f"{path}: {key} is {value!r}, but a text in quotes is needed.")
     if about.get("connectome_rows", "target") not in ("target", "source"):
         raise InputError(
             f"{path}: connectome_rows is '{about['connectome_rows']}', but only 'target' and 'source' are "
-            "possible; say "
-            "which one a row of connectome.csv is."
+            "possible; say which one a row of connectome.csv is."
         )
     return about
 
@@ -178,8 +175,7 @@ def _repetition_times(about: Mapping[str, Any], runs: Mapping[str, Path], folder
         if value is None:
             raise InputError(
                 f"{folder / 'subject.toml'}: repetition_time_s is missing, but {path.name} is there; add "
-                "the seconds from "
-                "volume to volume, for example repetition_time_s = 0.72."
+                "the seconds from volume to volume, for example repetition_time_s = 0.72."
             )
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise InputError(
@@ -192,18 +188,13 @@ def _repetition_times(about: Mapping[str, Any], runs: Mapping[str, Path], folder
             if run not in runs:
                 raise InputError(
                     f"{folder / 'subject.toml'}: repetition_time_s names the run '{run}', but there is no "
-                    f"bold_{run}.csv"
-                    f"{nearest(run, runs)}."
+                    f"bold_{run}.csv{nearest(run, runs)}."
                 )
     return times
 
 
 def _rows_are(about: Mapping[str, Any], connectome: pd.DataFrame, folder: Path) -> str:
-    ordered = (
-        connectome.reindex(columns=connectome.index)
-        if set(connectome.columns) == set(connectome.index)
-        else None
-    )
+    ordered = connectome.reindex(columns=connectome.index) if set(connectome.columns) == set(connectome.index) else None
     if "connectome_rows" in about or ordered is None:
         return str(about.get("connectome_rows", "target"))
     values = ordered.to_numpy()
@@ -230,9 +221,7 @@ def _text(path: Path) -> str:
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: byte {error.start} is not UTF-8; save the file as UTF-8.") from None
     except OSError as error:
-        raise InputError(
-            f"{path}: the file cannot be read ({error.strerror}); check its permissions."
-        ) from None
+        raise InputError(f"{path}: the file cannot be read ({error.strerror}); check its permissions.") from None
 
 
 def _cells(path: Path) -> list[list[str]]:
@@ -296,14 +285,12 @@ def _matrix(path: Path, names: list[str] | None) -> pd.DataFrame:
         if names is None:
             raise InputError(
                 f"{path}: the table has no region names, and there is no regions.csv; add region names as "
-                "first row and "
-                "first column, or a regions.csv with a column 'name'."
+                "first row and first column, or a regions.csv with a column 'name'."
             )
         if len(cells) != len(names) or len(cells[0]) != len(names):
             raise InputError(
                 f"{path}: the table is {len(cells)} x {len(cells[0])}, but regions.csv names {len(names)} "
-                "regions; give one "
-                "row and one column per region."
+                "regions; give one row and one column per region."
             )
         return pd.DataFrame(_numbers(path, cells, 1, names), index=names, columns=names)
     columns = _unique(path, cells[0][1:], "row 1")
@@ -314,13 +301,10 @@ def _matrix(path: Path, names: list[str] | None) -> pd.DataFrame:
                 at = "header" if where == "first column" else "first column"
                 raise InputError(
                     f"{path}: region '{name}' is in the {where} but not in the {at}{nearest(name, other)}; "
-                    "both must name "
-                    "the same regions."
+                    "both must name the same regions."
                 )
     _same_names(path, rows, names)
-    return pd.DataFrame(
-        _numbers(path, [row[1:] for row in cells[1:]], 2, columns), index=rows, columns=columns
-    )
+    return pd.DataFrame(_numbers(path, [row[1:] for row in cells[1:]], 2, columns), index=rows, columns=columns)
 
 
 def _same_names(path: Path, found: list[str], names: list[str] | None) -> None:
@@ -331,17 +315,13 @@ def _same_names(path: Path, found: list[str], names: list[str] | None) -> None:
             )
     for name in names or ():
         if name not in found:
-            raise InputError(
-                f"{path}: region '{name}' of regions.csv is missing{nearest(name, found)}; add it."
-            )
+            raise InputError(f"{path}: region '{name}' of regions.csv is missing{nearest(name, found)}; add it.")
 
 
 def _series(path: Path) -> pd.DataFrame:
     cells = _cells(path)
     if all(_is_number(cell) for cell in cells[0]):
-        raise InputError(
-            f"{path}, row 1: numbers were found, but the first row must hold the region names; add them."
-        )
+        raise InputError(f"{path}, row 1: numbers were found, but the first row must hold the region names; add them.")
     columns = _unique(path, cells[0], "row 1")
     if len(cells) == 1:
         raise InputError(f"{path}: there is no volume under the region names; give one row per volume.")
@@ -364,9 +344,7 @@ def _regions(path: Path) -> dict[str, Any]:
         raise InputError(f"{path}, row 1: the column 'name' is missing; add the region names.")
     axes = [a for a in "xyz" if a in header]
     if axes and len(axes) < 3:
-        raise InputError(
-            f"{path}, row 1: of x, y and z only {', '.join(axes)} is there; give all three or none."
-        )
+        raise InputError(f"{path}, row 1: of x, y and z only {', '.join(axes)} is there; give all three or none.")
     if len(cells) == 1:
         raise InputError(f"{path}: there is no region under the header; give one row per region.")
     columns: dict[str, Any] = {}
@@ -377,9 +355,7 @@ def _regions(path: Path) -> dict[str, Any]:
         elif column == "laminar":
             for r, cell in enumerate(values):
                 if cell.lower() not in _TRUTH:
-                    raise InputError(
-                        f"{path}, row {r + 2}, column 'laminar': '{cell}' was found; give true or false."
-                    )
+                    raise InputError(f"{path}, row {r + 2}, column 'laminar': '{cell}' was found; give true or false.")
             columns[column] = np.array([_TRUTH[cell.lower()] for cell in values])
         else:
             columns[column] = _numbers(path, [[cell] for cell in values], 2, [column])[:, 0]
@@ -432,9 +408,7 @@ def write_subject(subject: Subject, folder: str | os.PathLike[str]) -> Path:
     for series in subject.bold.values():
         about["bold_units"] = str(series.attrs["units"])
     if subject.bold:
-        about["repetition_time_s"] = {
-            run: float(x.attrs["repetition_time_s"]) for run, x in subject.bold.items()
-        }
+        about["repetition_time_s"] = {run: float(x.attrs["repetition_time_s"]) for run, x in subject.bold.items()}
     columns: dict[str, list[str]] = {"name": names}
     if subject.grey_matter.attrs["units"] == "mm3":
         columns["grey_matter_mm3"] = _written(subject.grey_matter.values)

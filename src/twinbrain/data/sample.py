@@ -119,8 +119,7 @@ def accept_terms() -> Path:
     except OSError as error:
         raise InputError(
             f"{path}: the acceptance of the data terms cannot be written ({error.strerror}); make the "
-            "folder writable "
-            "or set XDG_CONFIG_HOME."
+            "folder writable or set XDG_CONFIG_HOME."
         ) from None
     return path
 
@@ -176,8 +175,7 @@ def _file(package: str, relative: str) -> Path:
     if not path.is_file():
         raise InputError(
             f"{path}: the file is missing, although the package '{package}' is installed; run 'twinbrain "
-            "sample' to "
-            "install the version that has it."
+            "sample' to install the version that has it."
         )
     return path
 
@@ -224,9 +222,7 @@ def _strongest(sc: npt.NDArray[np.float64], keep: float) -> npt.NDArray[np.float
     return np.where(sc >= weakest, sc, 0.0)
 
 
-def load_sample(
-    subject: str = "101309", *, normalise: Literal["none", "size"] = "none", keep: float = 1.0
-) -> Subject:
+def load_sample(subject: str = "101309", *, normalise: Literal["none", "size"] = "none", keep: float = 1.0) -> Subject:
     """Load one of the seven sample people: 94 AAL2 regions, connectome and 14.4 minutes of resting BOLD.
 
     The connectome is the probabilistic streamline count of the person's own diffusion MRI; BOLD is the
@@ -276,8 +272,7 @@ def load_sample(
     subject = str(subject)
     if subject not in _IDS:
         raise InputError(
-            f"sample person '{subject}' does not exist{nearest(subject, _IDS)}; choose one of "
-            f"{', '.join(_IDS)}."
+            f"sample person '{subject}' does not exist{nearest(subject, _IDS)}; choose one of {', '.join(_IDS)}."
         )
     if normalise not in ("none", "size"):
         raise InputError(f"normalise is {normalise!r}, but only 'none' and 'size' are possible.")

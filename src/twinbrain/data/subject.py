@@ -58,9 +58,7 @@ def is_laminar(name: str) -> bool:
     return not name.startswith(NOT_LAMINAR)
 
 
-def _array(
-    values: npt.NDArray[Any], dims: tuple[str, ...], coords: Mapping[str, Any], **attrs: Any
-) -> xr.DataArray:
+def _array(values: npt.NDArray[Any], dims: tuple[str, ...], coords: Mapping[str, Any], **attrs: Any) -> xr.DataArray:
     """Make a read-only DataArray: the numbers that were checked are the numbers that stay."""
     values = np.ascontiguousarray(values)
     values.flags.writeable = False
@@ -228,9 +226,7 @@ class Subject:
             ),
             bold=_checked_bold(bold, names, repetition_time_s, bold_units),
             grey_matter=_array(
-                np.ones(len(names))
-                if grey_matter is None
-                else _positive(grey_matter, names, "grey_matter", "mm3"),
+                np.ones(len(names)) if grey_matter is None else _positive(grey_matter, names, "grey_matter", "mm3"),
                 ("region",),
                 {"region": list(names)},
                 units="1" if grey_matter is None else _units(grey_matter, "mm3"),
@@ -275,9 +271,7 @@ class Subject:
         """
         for run in self.bold.values():
             return float(run.attrs["repetition_time_s"])
-        raise InputError(
-            f"subject '{self.name}' has no BOLD, so it has no repetition time; give bold={{'rest': ...}}."
-        )
+        raise InputError(f"subject '{self.name}' has no BOLD, so it has no repetition time; give bold={{'rest': ...}}.")
 
     @property
     def table(self) -> pd.DataFrame:
@@ -308,9 +302,7 @@ class Subject:
         return f"Subject {self.name!r}: " + ", ".join(self._facts().values())
 
     def _repr_html_(self) -> str:
-        rows = "".join(
-            f"<tr><th>{html.escape(k)}</th><td>{html.escape(v)}</td></tr>" for k, v in self._facts().items()
-        )
+        rows = "".join(f"<tr><th>{html.escape(k)}</th><td>{html.escape(v)}</td></tr>" for k, v in self._facts().items())
         return f"<table><caption>Subject {html.escape(self.name)}</caption>{rows}</table>"
 
 
@@ -325,23 +317,19 @@ def _labels(connectome: Any) -> Iterable[object]:
 def _checked_connectome(value: Any, names: tuple[str, ...], notes: dict[str, str]) -> Float:
     array = matrix(value, names, "connectome")
     if (where := _not_finite(array, names, names)) is not None:
-        raise InputError(
-            f"connectome: {where} was found, but every entry must be finite; use 0 for no connection."
-        )
+        raise InputError(f"connectome: {where} was found, but every entry must be finite; use 0 for no connection.")
     if (array < 0).any():
         i, j = (int(k) for k in np.argwhere(array < 0)[0])
         raise InputError(
             f"connectome: {array[i, j]:g} was found at target '{names[i]}', source '{names[j]}', but "
-            "strengths must be "
-            ">= 0; give counts or densities, not logarithms or correlations."
+            "strengths must be >= 0; give counts or densities, not logarithms or correlations."
         )
     filled = np.flatnonzero(np.diag(array))
     if len(filled):
         text = (
             f"connectome: the diagonal was not zero at {len(filled)} region(s), first "
-            f"'{names[int(filled[0])]}' "
-            f"({array[filled[0], filled[0]]:g}), and was set to zero: connections inside a region belong "
-            "to the circuit."
+            f"'{names[int(filled[0])]}' ({array[filled[0], filled[0]]:g}), and was set to zero: connections "
+            "inside a region belong to the circuit."
         )
         warnings.warn(text, UserWarning, stacklevel=3)
         notes["connectome diagonal"] = text
@@ -370,8 +358,7 @@ def _checked_laminar(value: Any, names: tuple[str, ...]) -> npt.NDArray[np.bool_
     if len(bad):
         raise InputError(
             f"laminar: {array[bad[0]]:g} was found for region '{names[int(bad[0])]}', but only true or "
-            "false is "
-            "possible; give true for six-layered neocortex."
+            "false is possible; give true for six-layered neocortex."
         )
     return np.asarray(array == 1)
 
@@ -383,8 +370,7 @@ def _checked_lengths(value: Any, names: tuple[str, ...]) -> Float:
         i, j = (int(k) for k in bad[0])
         raise InputError(
             f"lengths: {array[i, j]:g} was found at target '{names[i]}', source '{names[j]}', but tract "
-            "lengths must "
-            "be finite and >= 0 mm; use 0 where there is no tract."
+            "lengths must be finite and >= 0 mm; use 0 where there is no tract."
         )
     return array
 
@@ -414,23 +400,19 @@ def _checked_bold(
         if volumes < MIN_VOLUMES:
             raise InputError(
                 f"{what}: {volumes} volumes were found, but at least {MIN_VOLUMES} are needed; give a "
-                "longer run "
-                "as time x region."
+                "longer run as time x region."
             )
         if (where := _not_finite(array, range(volumes), names)) is not None:
             raise InputError(
                 f"{what}: {where} was found (rows count volumes from 0), but every value must be finite; "
-                "cut the "
-                "volume or leave the region out everywhere."
+                "cut the volume or leave the region out everywhere."
             )
         flat = np.flatnonzero(np.ptp(array, axis=0) == 0)
         if len(flat):
             raise InputError(
                 f"{what}: region '{names[int(flat[0])]}' is constant ({array[0, flat[0]]:g} in all "
-                f"{volumes} volumes"
-                f"{f', and so are {len(flat) - 1} more' if len(flat) > 1 else ''}), so nothing was "
-                "recorded there; "
-                "leave it out everywhere."
+                f"{volumes} volumes{f', and so are {len(flat) - 1} more' if len(flat) > 1 else ''}), so "
+                "nothing was recorded there; leave it out everywhere."
             )
         result[str(run)] = _array(
             array,
@@ -453,18 +435,17 @@ def _repetition_time(value: Any, given: float | None, what: str) -> float:
         tr = math.nan
     if not (math.isfinite(tr) and tr > 0):
         raise InputError(
-            f"{what}: repetition_time_s is {chosen!r}, but it must be a positive number of seconds; "
-            "read it from the scanner protocol or the BIDS side-car file."
+            f"{what}: repetition_time_s is {chosen!r}, but it must be a positive number of seconds; read it "
+            "from the scanner protocol or the BIDS side-car file."
         )
     if tr > MAX_REPETITION_TIME_S:
         raise InputError(
-            f"{what}: repetition_time_s is {tr:g}, which looks like milliseconds; give seconds, for "
-            f"example {tr / 1000:g}."
+            f"{what}: repetition_time_s is {tr:g}, which looks like milliseconds; give seconds, for example "
+            f"{tr / 1000:g}."
         )
     if carried is not None and not math.isclose(float(carried), tr, rel_tol=1e-9):
         raise InputError(
             f"{what}: the array says its repetition time is {float(carried):g} s, but "
-            f"repetition_time_s={tr:g} was "
-            "given; keep one of the two."
+            f"repetition_time_s={tr:g} was given; keep one of the two."
         )
     return tr
