@@ -145,9 +145,7 @@ def test_missing_joint_observations_are_left_out(linear: tuple[Array, Array, Arr
 
 
 @pytest.mark.parametrize("variance", [0.0, -1e-8, np.nan])
-def test_an_observation_without_error_is_refused(
-    units: tuple[Array, Array, Array, Array], variance: float
-) -> None:
+def test_an_observation_without_error_is_refused(units: tuple[Array, Array, Array, Array], variance: float) -> None:
     state, y, obs, noise = units
     for call in (
         lambda: mixed_gain_update(state, y, obs, variance, noise),

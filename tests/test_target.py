@@ -81,9 +81,7 @@ def test_a_missing_volume_stays_missing_and_disturbs_only_its_neighbours() -> No
     assert np.isnan(y[40:42, 1]).all()
     whole = observations(bold)
     np.testing.assert_array_equal(y[:, 0], whole[:, 0])
-    assert (
-        np.corrcoef(np.delete(y[:, 1].values, [40, 41]), np.delete(whole[:, 1].values, [40, 41]))[0, 1] > 0.97
-    )
+    assert np.corrcoef(np.delete(y[:, 1].values, [40, 41]), np.delete(whole[:, 1].values, [40, 41]))[0, 1] > 0.97
     assert not np.array_equal(y[:30, 1], whole[:30, 1])
 
 
@@ -94,9 +92,7 @@ def test_a_missing_volume_stays_missing_and_disturbs_only_its_neighbours() -> No
         (3.0, r"region 'Thalamus_R' is constant \(3\)"),
     ],
 )
-def test_a_region_without_signal_is_named(
-    fill: float, message: str, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_region_without_signal_is_named(fill: float, message: str, caplog: pytest.LogCaptureFixture) -> None:
     bold = recorded()
     bold[:, 1] = fill
     with pytest.raises(InputError, match=message):

@@ -38,9 +38,7 @@ def test_no_number_leaves_the_bounds(x: float) -> None:
 
 @pytest.mark.parametrize("value", [0.0, 0.12, -1.0, 0.5, np.nan, np.inf])
 def test_a_value_at_or_outside_a_bound_is_a_clear_error(value: float) -> None:
-    with pytest.raises(
-        InputError, match=r"found .* \(1 of 2 values\), expected all strictly between 0 and 0.12"
-    ):
+    with pytest.raises(InputError, match=r"found .* \(1 of 2 values\), expected all strictly between 0 and 0.12"):
         to_unbounded([0.05, value], (0.0, 0.12))
     assert np.isfinite(to_unbounded([0.05, 1e-9], (0.0, 0.12))).all()
 

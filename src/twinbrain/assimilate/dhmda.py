@@ -12,118 +12,33 @@ import hashlib
 import json
 import logging
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from twinbrain.assimilate.ensemble import mixed_gain_update
-from twinbrain.assimilate.transform import SATURATION, check_bounds, to_bounded, to_unbounded
+from twinbrain.assimilate.settings import (
+    Checkpoint,
+    Engine,
+    Progress,
+    Settings,
+    initial_ensemble,
+    random_stream,
+)
+from twinbrain.assimilate.transform import SATURATION, to_bounded, to_unbounded
 from twinbrain.errors import InputError, Interrupted
+from twinbrain.observe import sample_steps
 
-__all__ = ["Checkpoint", "Engine", "Filtered", "Settings", "initial_ensemble", "run_filter"]
+__all__ = ["Filtered", "run_filter"]
 
 _log = logging.getLogger(__name__)
 
 Array = NDArray[np.float64]
-Progress = Callable[[int, int], object]
-
 _BALLOON_FLOOR = 1e-5
-_BEFORE_CYCLES = 2**64 - 1  # the random stream of the initial ensemble, a cycle number no run reaches
-
-
-class Engine(Protocol):
-    """What the filter needs of an ensemble of simulated networks (:class:`twinbrain.simulate.Simulation`)."""
-
-    @property
-    def steps_per_s(self) -> int: ...
-    @property
-    def voxel_of_input(self) -> Sequence[NDArray[np.int64]]: ...
-    @property
-    def balloon(self) -> Array:
-        """(member, voxel, 4), writable in place; last axis s, f, v, q."""
-
-    def set_drive(self, h: Array) -> object: ...
-    def advance(self, steps: int) -> object: ...
-    def bold(self) -> Array: ...
-    def state(self) -> dict[str, NDArray[Any]]: ...
-    def restore(self, state: dict[str, NDArray[Any]]) -> object: ...
-
-
-class Checkpoint(Protocol):
-    """Where the filter keeps what it needs to go on after an interruption: named arrays, nothing else."""
-
-    def load(self) -> dict[str, NDArray[Any]] | None: ...
-    def save(self, state: dict[str, NDArray[Any]]) -> object: ...
-
-
-@dataclass(frozen=True)
-class Settings:
-    """The numbers of the filter; defaults as published where a publication states one.
-
-    Attributes
-    ----------
-    members
-        Number of networks in the ensemble, >= 3.
-    bounds
-        Open interval of the drive h, model units of current.
-    random_walk_variance
-        Q, variance of the random step of the transformed drive per repetition time; 1.21.
-    observation_variance
-        R, variance of the error of an observation, (fraction signal change) squared; 1e-8.
-    local_gain
-        rho, share of a region's own observation in its correction, 0 to 1; 0.5.
-    lag
-        How many earlier repetition times each observation corrects as well; 12. 0 = filter without smoother.
-    warm_up
-        Repetition times run at the initial drives before the first observation; 6.
-    update_balloon
-        Whether the Balloon states of the inputs are corrected together with the drives.
-    seed
-        Of everything random in the filter.
-
-    Examples
-    --------
-    >>> Settings(members=45).lag
-    12
-    """
-
-    members: int = 30
-    bounds: tuple[float, float] = (0.0, 0.12)
-    random_walk_variance: float = 1.21
-    observation_variance: float = 1e-8
-    local_gain: float = 0.5
-    lag: int = 12
-    warm_up: int = 6
-    update_balloon: bool = True
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        """Refuse settings the algebra cannot work with."""
-        check_bounds(self.bounds)
-        rules = {
-            "members": (self.members >= 3, "at least 3"),
-            "random_walk_variance": (
-                0 <= self.random_walk_variance < math.inf,
-                "a number >= 0, published 1.21",
-            ),
-            "observation_variance": (
-                0 < self.observation_variance < math.inf,
-                "a number > 0 (an observation without error leaves no spread), published 1e-8",
-            ),
-            "local_gain": (0 <= self.local_gain <= 1, "0 to 1, published 0.5"),
-            "lag": (self.lag >= 0, "a number of repetition times >= 0, usually 12"),
-            "warm_up": (self.warm_up >= 0, "a number of repetition times >= 0, usually 6"),
-            "seed": (0 <= self.seed < 2**64, "a number from 0 to 2**64 - 1"),
-        }
-        for name, (fine, expected) in rules.items():
-            if not fine:
-                raise InputError(
-                    f"{name}: found {getattr(self, name)!r}, expected {expected}; change the setting"
-                )
 
 
 @dataclass(frozen=True, eq=False)
@@ -155,35 +70,6 @@ class Filtered:
     replaced: NDArray[np.int64]
 
 
-def initial_ensemble(inputs: int, settings: Settings) -> Array:
-    """Spread the drives of the members over the middle third of the bounds, in another order for every input.
-
-    The values are entries E to 2E - 1 of ``linspace(lower, upper, 3 E)``. Giving a member the same value at
-    every input would correlate all inputs perfectly over the ensemble, and the mean gain would believe it.
-
-    Parameters
-    ----------
-    inputs
-        Number of input regions.
-    settings
-        Of the filter; used are members, bounds and seed.
-
-    Returns
-    -------
-    numpy.ndarray
-        (member, input) h, model units of current.
-
-    Examples
-    --------
-    >>> h = initial_ensemble(2, Settings(members=4, bounds=(0.0, 0.11)))
-    >>> np.sort(h, axis=0).round(3).T.tolist()
-    [[0.04, 0.05, 0.06, 0.07], [0.04, 0.05, 0.06, 0.07]]
-    """
-    members = settings.members
-    grid = np.linspace(*settings.bounds, 3 * members)[members : 2 * members]
-    return _random(settings.seed, _BEFORE_CYCLES).permuted(np.repeat(grid[:, None], inputs, axis=1), axis=0)
-
-
 def run_filter(
     engine: Engine,
     observed: Array,
@@ -201,7 +87,7 @@ def run_filter(
 
     Cycle t: (1) :math:`x \leftarrow x + \sqrt Q \xi` per member and input; (2) drive
     :math:`h = lo + (up - lo)/(1 + e^{-x/10})`; (3) all members run to step
-    ``round((t + 1) * repetition_time_s * steps_per_s)`` since the end of the warm-up; (4) the augmented state
+    of their clock nearest to ``(t + 1) * repetition_time_s`` after the warm-up; (4) the augmented state
     of every input, ``[x(t), ..., x(t - lag), s, f, v, q]``, is corrected by
     :func:`~twinbrain.assimilate.ensemble.mixed_gain_update`; (5) x is kept within the saturation, and f, v, q
     at 1e-5 or above.
@@ -248,7 +134,17 @@ def run_filter(
 
     Examples
     --------
-    See :func:`twinbrain.assimilate`, which prepares the arguments.
+    An engine whose BOLD is the drive itself, without delay: the drive finds the observed value.
+
+    >>> class Echo:
+    ...     steps_per_s, voxel_of_input, balloon = 10, [np.array([0])], np.ones((20, 1, 4))
+    ...     def set_drive(self, h): self.h = h
+    ...     def advance(self, steps): pass
+    ...     def bold(self): return self.h
+    >>> settings = Settings(members=20, lag=0)
+    >>> done = run_filter(Echo(), np.full((30, 1), 0.05), csr_array([[1.0]]), [0], 0.8, settings)
+    >>> to_bounded(done.x[-1], settings.bounds).mean().round(3).item()
+    0.05
     """
     work = _Pass(engine, observed, observation, input_rows, repetition_time_s, settings, context)
     saved = checkpoint.load() if checkpoint is not None else None
@@ -260,7 +156,7 @@ def run_filter(
     total = len(observed)
     while work.cycle < total:
         work.step()
-        if checkpoint is not None and work.cycle % checkpoint_every == 0:
+        if checkpoint is not None and (work.cycle % checkpoint_every == 0 or work.cycle == total):
             checkpoint.save(work.state())
         if progress is not None:
             try:
@@ -289,21 +185,18 @@ class _Pass:
         self.observed = np.asarray(observed, dtype=np.float64)
         self.observation = csr_array(observation)
         self.rows = np.asarray(input_rows, dtype=np.int64)
-        self.steps_per_cycle = repetition_time_s * engine.steps_per_s
-        if abs(self.steps_per_cycle - round(self.steps_per_cycle)) > 1e-9 * self.steps_per_cycle:
+        step_ms = 1000.0 / engine.steps_per_s
+        self.ends, offset = sample_steps(len(self.observed), repetition_time_s, step_ms)
+        self.warm_up_steps = round(settings.warm_up * repetition_time_s * engine.steps_per_s)
+        if offset > 0:
             _log.info(
-                "a repetition time of %g s is %.4f exchange steps: BOLD is sampled at the nearest step, "
-                "at most half a step off",
+                "BOLD is sampled at the exchange step nearest to each multiple of %g s, at most %.2g ms off",
                 repetition_time_s,
-                self.steps_per_cycle,
+                offset * 1e3,
             )
         weights = self.observation[self.rows]
-        self.unit_voxels = [
-            weights.indices[a:b] for a, b in zip(weights.indptr, weights.indptr[1:], strict=False)
-        ]
-        self.unit_weights = [
-            weights.data[a:b] for a, b in zip(weights.indptr, weights.indptr[1:], strict=False)
-        ]
+        self.unit_voxels = [weights.indices[a:b] for a, b in zip(weights.indptr, weights.indptr[1:], strict=False)]
+        self.unit_weights = [weights.data[a:b] for a, b in zip(weights.indptr, weights.indptr[1:], strict=False)]
         cycles, inputs = self.observed.shape
         regions = self.observation.shape[0]
         self.initial = initial_ensemble(inputs, settings)
@@ -317,12 +210,11 @@ class _Pass:
 
     def warm_up(self) -> None:
         self.engine.set_drive(self.initial)
-        if self.settings.warm_up:
-            self.engine.advance(self._end_of(self.settings.warm_up - 1))
+        self.engine.advance(self.warm_up_steps)
 
     def step(self) -> None:
         t, s = self.cycle, self.settings
-        rng = _random(s.seed, t)
+        rng = random_stream(s.seed, t)
         before = self.x[t - 1] if t else to_unbounded(self.initial, s.bounds)
         walk = rng.standard_normal(before.shape)
         noise = rng.standard_normal(before.shape)
@@ -330,7 +222,7 @@ class _Pass:
         h = to_bounded(self.x[t], s.bounds)
         self.filter_mean[t] = h.mean(axis=0)
         self.engine.set_drive(h)
-        self.engine.advance(self._end_of(t) - self._end_of(t - 1))
+        self.engine.advance(int(self.ends[t] - (self.ends[t - 1] if t else 0)))
         bold = self._healthy_bold(rng)
         by_region = np.asarray((self.observation @ bold.T).T)
         self.forecast[t] = by_region.mean(axis=0)
@@ -360,8 +252,7 @@ class _Pass:
     def _unit_balloon(self) -> Array:
         state = self.engine.balloon
         units = [
-            np.einsum("v,evk->ek", w, state[:, v])
-            for v, w in zip(self.unit_voxels, self.unit_weights, strict=True)
+            np.einsum("v,evk->ek", w, state[:, v]) for v, w in zip(self.unit_voxels, self.unit_weights, strict=True)
         ]
         return np.stack(units, axis=1)
 
@@ -400,16 +291,10 @@ class _Pass:
             _log.warning("cycle %d: member %d diverged and goes on as %d", self.cycle, member, donor)
         return bold
 
-    def _end_of(self, cycle: int) -> int:
-        """Step at which a cycle ends, counted from the start of its phase; rounded halves go up."""
-        return math.floor((cycle + 1) * self.steps_per_cycle + 0.5)
-
     def _identity(self) -> NDArray[np.uint8]:
         """Hash of everything that determines the result on our side of the engine."""
         digest = hashlib.sha256(json.dumps(asdict(self.settings), sort_keys=True).encode())
-        digest.update(
-            repr((self.context, self.observed.shape, self.steps_per_cycle, self.rows.tolist())).encode()
-        )
+        digest.update(repr((self.context, self.observed.shape, self.ends.tolist(), self.rows.tolist())).encode())
         digest.update(self.observed.tobytes())
         return np.frombuffer(digest.digest(), dtype=np.uint8)
 
@@ -438,9 +323,7 @@ class _Pass:
             setattr(self, name, np.array(saved[name], dtype=np.float64))
         self.replaced = [(int(c), int(m), int(d)) for c, m, d in saved["replaced"]]
         prefix = "engine."
-        self.engine.restore(
-            {k.removeprefix(prefix): np.array(v) for k, v in saved.items() if k.startswith(prefix)}
-        )
+        self.engine.restore({k.removeprefix(prefix): np.array(v) for k, v in saved.items() if k.startswith(prefix)})
 
     def _replaced(self) -> NDArray[np.int64]:
         return np.array(self.replaced, dtype=np.int64).reshape(-1, 3)
@@ -455,8 +338,3 @@ class _Pass:
             at_bounds=self.stopped / self.x.size,
             replaced=self._replaced(),
         )
-
-
-def _random(seed: int, cycle: int) -> np.random.Generator:
-    """Random stream of one cycle: keyed by time, so that a resumed filter draws what the first would have."""
-    return np.random.Generator(np.random.Philox(key=np.array([seed, cycle], dtype=np.uint64)))

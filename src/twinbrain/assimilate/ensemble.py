@@ -94,9 +94,7 @@ def mixed_gain_update(
         )
     members = _check_members(w)
     if not 0.0 <= local_gain <= 1.0:
-        raise InputError(
-            f"local_gain: found {local_gain:g}, expected 0 to 1; 1 uses a region's own observation only"
-        )
+        raise InputError(f"local_gain: found {local_gain:g}, expected 0 to 1; 1 uses a region's own observation only")
     seen = np.isfinite(obs)
     result = w.copy()
     if not seen.any():
@@ -115,9 +113,7 @@ def mixed_gain_update(
     return result
 
 
-def square_root_update(
-    state: ArrayLike, predicted: ArrayLike, observed: ArrayLike, variance: ArrayLike
-) -> Array:
+def square_root_update(state: ArrayLike, predicted: ArrayLike, observed: ArrayLike, variance: ArrayLike) -> Array:
     r"""Correct an ensemble by a joint observation without random numbers (ensemble transform Kalman filter).
 
     With anomalies X (state) and Y (prediction), one column per member, and

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import logging
+import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from twinbrain.assimilate.dhmda import Checkpoint, Engine, Filtered, Progress, Settings, run_filter
+from twinbrain.assimilate.dhmda import Filtered, run_filter
+from twinbrain.assimilate.diagnostics import diagnose
+from twinbrain.assimilate.settings import Checkpoint, Engine, Progress, Settings
 from twinbrain.assimilate.target import observations, repetition_time
 from twinbrain.assimilate.transform import to_bounded
 from twinbrain.errors import InputError, nearest
@@ -22,12 +24,9 @@ if TYPE_CHECKING:
 
 __all__ = ["METHODS", "Fit", "assimilate"]
 
-_log = logging.getLogger(__name__)
-
 METHODS = ("vw-dhmda",)
 """Names accepted by ``assimilate(method=...)``."""
 
-_DISCARD = 10  # repetition times at the start that do not count in the diagnostics
 _CURRENT = "model units of current"
 _BOLD = "fraction signal change"
 
@@ -184,8 +183,7 @@ def assimilate(
     """
     if method not in METHODS:
         raise InputError(
-            f"method: found '{method}', expected one of {', '.join(METHODS)}"
-            f"{nearest(method, METHODS)}; change it"
+            f"method: found '{method}', expected one of {', '.join(METHODS)}{nearest(method, METHODS)}; change it"
         )
     settings = Settings(
         members=members,
@@ -247,17 +245,13 @@ def _engine(network: Network, **options: Any) -> Engine:
 
 def _describe(network: Network, inputs: tuple[str, ...], dt_ms: float) -> str:
     """Say what is simulated, so that a checkpoint of another network is not continued by mistake."""
-    names = ("neurons", "in_degree", "circuit", "parameters", "seed")
-    facts = {name: str(getattr(network, name, "")) for name in names}
-    return repr((network.brain.name, network.brain.regions, facts, inputs, dt_ms))
+    return json.dumps([network.describe(), network.brain.regions, inputs, dt_ms], sort_keys=True, default=str)
 
 
 def _check_inputs(inputs: Sequence[str], regions: Sequence[str]) -> tuple[str, ...]:
     chosen = (inputs,) if isinstance(inputs, str) else tuple(str(r) for r in inputs)
     if not chosen:
-        raise InputError(
-            "inputs: found none, expected at least one region name; give e.g. inputs=['Thalamus_L']"
-        )
+        raise InputError("inputs: found none, expected at least one region name; give e.g. inputs=['Thalamus_L']")
     for region in chosen:
         if region not in regions:
             raise InputError(
@@ -265,9 +259,7 @@ def _check_inputs(inputs: Sequence[str], regions: Sequence[str]) -> tuple[str, .
                 f"{nearest(region, regions)}; correct the name"
             )
         if chosen.count(region) > 1:
-            raise InputError(
-                f"inputs: '{region}' appears {chosen.count(region)} times, expected once; remove it"
-            )
+            raise InputError(f"inputs: '{region}' appears {chosen.count(region)} times, expected once; remove it")
     return chosen
 
 
@@ -302,63 +294,7 @@ def _fit(
         forecast=forecast,
         forecast_spread=forecast_spread,
         filter_mean=labelled(filtered.filter_mean, over_inputs, _CURRENT, "filter_mean"),
-        members_drive=labelled(
-            h, {"time": time, "member": member, "input": list(inputs)}, _CURRENT, "members_drive"
-        ),
+        members_drive=labelled(h, {"time": time, "member": member, "input": list(inputs)}, _CURRENT, "members_drive"),
         initial=labelled(filtered.initial, {"member": member, "input": list(inputs)}, _CURRENT, "initial"),
-        diagnostics=_diagnostics(filtered, target, forecast, forecast_spread, inputs, settings, extra),
+        diagnostics=diagnose(filtered, target, forecast, forecast_spread, inputs, settings, extra),
     )
-
-
-def _diagnostics(
-    filtered: Filtered,
-    target: xr.DataArray,
-    forecast: xr.DataArray,
-    forecast_spread: xr.DataArray,
-    inputs: tuple[str, ...],
-    settings: Settings,
-    extra: dict[str, Any],
-) -> dict[str, float | str]:
-    """Figures of the pass; correlations leave the first rows out, where the ensemble finds its way."""
-    names = list(inputs)
-    start = min(_DISCARD, max(0, target.sizes["time"] - 3))
-    wanted = target.sel(region=names).values
-    predicted = forecast.sel(region=names).values[start:]
-    spread = forecast_spread.sel(region=names).values[start:]
-    now, before = wanted[start:], np.vstack([np.full((1, len(names)), np.nan), wanted])[start:-1]
-    pcc = [_pcc(predicted[:, j], now[:, j]) for j in range(len(names))]
-    persistence = [_pcc(before[:, j], now[:, j]) for j in range(len(names))]
-    error = (predicted - now)[np.isfinite(now)]
-    rmse = float(np.sqrt(np.mean(error**2)))
-    expected = float(np.sqrt(np.mean(spread[np.isfinite(now)] ** 2) + settings.observation_variance))
-    result: dict[str, float | str] = {
-        "note": "forecast figures describe one-step predictions inside the filter, corrected after every "
-        "volume; they are no evidence of the drives: score a free run",
-        "forecast_pcc_inputs": float(np.mean(pcc)),
-        "persistence_pcc_inputs": float(np.mean(persistence)),
-        "forecast_rmse_inputs": rmse,
-        "forecast_spread_error_ratio": expected / rmse if rmse > 0 else float("nan"),
-        "discarded_volumes": float(start),
-        "share_at_bounds": filtered.at_bounds,
-        "replaced_members": float(len(filtered.replaced)),
-        "replaced": "; ".join(f"cycle {c}: member {m} by {d}" for c, m, d in filtered.replaced) or "none",
-    }
-    result |= {f"forecast_pcc[{r}]": value for r, value in zip(inputs, pcc, strict=True)}
-    result |= {f"persistence_pcc[{r}]": value for r, value in zip(inputs, persistence, strict=True)}
-    for key, value in (asdict(settings) | extra).items():
-        if key == "bounds":
-            result |= {"setting_lower_bound": value[0], "setting_upper_bound": value[1]}
-        else:
-            result[f"setting_{key}"] = value if isinstance(value, str) else float(value)
-    return result
-
-
-def _pcc(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
-    """Pearson correlation over the rows where both exist, NaN if one does not vary there."""
-    both = np.isfinite(a) & np.isfinite(b)
-    x, y = a[both], b[both]
-    if len(x) < 3:
-        return float("nan")
-    x, y = x - x.mean(), y - y.mean()
-    power = float(np.sqrt((x**2).sum() * (y**2).sum()))
-    return float((x * y).sum() / power) if power > 0 else float("nan")

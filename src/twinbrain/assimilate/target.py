@@ -162,9 +162,7 @@ def _check_names(must: Sequence[str], names: Sequence[str]) -> None:
 def _check_scaling(mean: float, scale: float, clip: float, window: tuple[float, float] | None) -> None:
     for name, value in (("target_mean", mean), ("target_scale", scale), ("clip", clip)):
         if not (math.isfinite(value) and value > 0):
-            raise InputError(
-                f"{name}: found {value:g}, expected a number > 0; the defaults are 0.022, 0.004 and 3.5"
-            )
+            raise InputError(f"{name}: found {value:g}, expected a number > 0; the defaults are 0.022, 0.004 and 3.5")
     if window is not None and not (0 <= window[0] < window[1] < 1):
         raise InputError(
             f"target window: found {tuple(window)}, expected two rising BOLD values between 0 and 1; "
@@ -196,9 +194,7 @@ def _unusable(series: NDArray[np.float64]) -> dict[int, str]:
     return wrong
 
 
-def _band_pass(
-    series: NDArray[np.float64], tr: float, band: tuple[float, float] | None
-) -> NDArray[np.float64]:
+def _band_pass(series: NDArray[np.float64], tr: float, band: tuple[float, float] | None) -> NDArray[np.float64]:
     if band is None:
         return series
     low, high = band

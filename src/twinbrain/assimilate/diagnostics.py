@@ -1,0 +1,105 @@
+"""Figures that describe one pass of the filter: how it forecast, and what happened on the way."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from twinbrain.assimilate.dhmda import Filtered
+from twinbrain.assimilate.settings import Settings
+
+__all__ = ["diagnose"]
+
+_DISCARD = 10  # repetition times at the start that do not count
+
+
+def diagnose(
+    filtered: Filtered,
+    target: xr.DataArray,
+    forecast: xr.DataArray,
+    forecast_spread: xr.DataArray,
+    inputs: tuple[str, ...],
+    settings: Settings,
+    extra: dict[str, Any],
+) -> dict[str, float | str]:
+    """Describe a pass of the filter in figures, for the record and for warnings; not for scores.
+
+    Correlations leave out the first ten volumes, while the ensemble finds its way. Persistence, the recorded
+    volume as a prediction of the next one, stands beside the forecast: it is often better, since the forecast
+    comes from a corrected but noisy network.
+
+    Parameters
+    ----------
+    filtered
+        What the pass left behind.
+    target, forecast, forecast_spread
+        (time, region), fraction signal change.
+    inputs
+        Names of the inputs.
+    settings, extra
+        Recorded as ``setting_...``.
+
+    Returns
+    -------
+    dict
+        ``forecast_pcc_inputs``, ``persistence_pcc_inputs`` (means over inputs of Pearson's r; per input with
+        the name in brackets), ``forecast_rmse_inputs`` (fraction signal change),
+        ``forecast_spread_error_ratio`` (1 = the ensemble knows its error), ``share_at_bounds``,
+        ``replaced_members``, and the settings.
+
+    Examples
+    --------
+    >>> region = {"dims": ("time", "region"), "coords": {"region": ["a"]}}
+    >>> y = xr.DataArray(np.sin(np.arange(40.0))[:, None], **region)
+    >>> spread, rows = xr.zeros_like(y) + 0.1, np.zeros((40, 1))
+    >>> none = np.zeros((0, 3), dtype=np.int64)
+    >>> done = Filtered(rows[:, None], rows, y.values, spread.values, rows, 0.0, none)
+    >>> round(diagnose(done, y, y * 0.9, spread, ("a",), Settings(), {})["forecast_pcc_inputs"], 6)
+    1.0
+    """
+    names = list(inputs)
+    start = min(_DISCARD, max(0, target.sizes["time"] - 3))
+    wanted = target.sel(region=names).values
+    predicted = forecast.sel(region=names).values[start:]
+    spread = forecast_spread.sel(region=names).values[start:]
+    now, before = wanted[start:], np.vstack([np.full((1, len(names)), np.nan), wanted])[start:-1]
+    pcc = [_pcc(predicted[:, j], now[:, j]) for j in range(len(names))]
+    persistence = [_pcc(before[:, j], now[:, j]) for j in range(len(names))]
+    error = (predicted - now)[np.isfinite(now)]
+    rmse = float(np.sqrt(np.mean(error**2)))
+    expected = float(np.sqrt(np.mean(spread[np.isfinite(now)] ** 2) + settings.observation_variance))
+    result: dict[str, float | str] = {
+        "note": "forecast figures describe one-step predictions inside the filter, corrected after every "
+        "volume; they are no evidence of the drives: score a free run",
+        "forecast_pcc_inputs": float(np.mean(pcc)),
+        "persistence_pcc_inputs": float(np.mean(persistence)),
+        "forecast_rmse_inputs": rmse,
+        "forecast_spread_error_ratio": expected / rmse if rmse > 0 else float("nan"),
+        "discarded_volumes": float(start),
+        "share_at_bounds": filtered.at_bounds,
+        "replaced_members": float(len(filtered.replaced)),
+        "replaced": "; ".join(f"cycle {c}: member {m} by {d}" for c, m, d in filtered.replaced) or "none",
+    }
+    result |= {f"forecast_pcc[{r}]": value for r, value in zip(inputs, pcc, strict=True)}
+    result |= {f"persistence_pcc[{r}]": value for r, value in zip(inputs, persistence, strict=True)}
+    for key, value in (asdict(settings) | extra).items():
+        if key == "bounds":
+            result |= {"setting_lower_bound": value[0], "setting_upper_bound": value[1]}
+        else:
+            result[f"setting_{key}"] = value if isinstance(value, str) else float(value)
+    return result
+
+
+def _pcc(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
+    """Pearson correlation over the rows where both exist, NaN if one does not vary there."""
+    both = np.isfinite(a) & np.isfinite(b)
+    x, y = a[both], b[both]
+    if len(x) < 3:
+        return float("nan")
+    x, y = x - x.mean(), y - y.mean()
+    power = float(np.sqrt((x**2).sum() * (y**2).sum()))
+    return float((x * y).sum() / power) if power > 0 else float("nan")
