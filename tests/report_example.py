@@ -89,7 +89,10 @@ def make_example(*, bases: int | None = None, volumes: int = 200, seed: int = 0)
     layers = ["L2/3E", "L2/3I", "L4E", "L4I", "L5E", "L5I", "L6E", "L6I", "E", "I"]
     groups = {
         "recorded": xr.Dataset(
-            {"bold": (("time", "region"), raw, {"units": "1", "repetition_time_s": TR}), "target": (("time", "region"), target)},
+            {
+                "bold": (("time", "region"), raw, {"units": "1", "repetition_time_s": TR}),
+                "target": (("time", "region"), target),
+            },
             coords=label,
             attrs={"subject": "101309"},
         ),
@@ -107,7 +110,10 @@ def make_example(*, bases: int | None = None, volumes: int = 200, seed: int = 0)
             {
                 "drive": (("time", "input"), drive),
                 "spread": (("time", "input"), np.full(drive.shape, 0.006)),
-                "filter_mean": (("time", "input"), np.roll(drive, 5, 0) + 0.004 * rng.normal(size=drive.shape)),
+                "filter_mean": (
+                    ("time", "input"),
+                    np.roll(drive, 5, 0) + 0.004 * rng.normal(size=drive.shape),
+                ),
                 "forecast": (("time", "region"), forecast),
                 "forecast_spread": (("time", "region"), np.full(z.shape, 0.0009)),
                 "target": (("time", "region"), target),
@@ -131,7 +137,13 @@ def make_example(*, bases: int | None = None, volumes: int = 200, seed: int = 0)
                 "pop_sign": ("population", signs),
                 "pop_size": ("population", np.tile([800, 200], count)),
             },
-            attrs={"mean_rate_hz": 4.03, "fano": 3.62, "neurons": 94_000, "synapses": 9_400_000, "multapses": 51_234},
+            attrs={
+                "mean_rate_hz": 4.03,
+                "fano": 3.62,
+                "neurons": 94_000,
+                "synapses": 9_400_000,
+                "multapses": 51_234,
+            },
         ),
         "laminar": xr.Dataset(
             {
@@ -154,7 +166,7 @@ def make_example(*, bases: int | None = None, volumes: int = 200, seed: int = 0)
             "inputs": {"101309/DTI_CM.mat": "sha256:" + "3f" * 32, "101309/rest.mat": "sha256:" + "a7" * 32},
             "libraries": {"numpy": "2.4.6", "numba": "0.68.1", "xarray": "2026.9.0"},
             "machine": {"system": "Linux", "cores": 2, "memory_gb": 8.1},
-            "warnings": ["51,234 pairs of neurons are joined by more than one synapse; they were counted, not removed."],
+            "warnings": ["51,234 pairs of neurons are joined by more than one synapse; they were counted."],
         },
         study={
             "subject": {"sample": "101309"},
@@ -171,7 +183,10 @@ def make_example(*, bases: int | None = None, volumes: int = 200, seed: int = 0)
 
 def _similarity(regions: list[str], inside: np.ndarray, rng: np.random.Generator) -> pd.DataFrame:
     pcc = np.where(inside, 0.94, np.clip(rng.normal(0.35, 0.25, len(regions)), -0.4, 0.8))
-    return pd.DataFrame({"input": inside, "pcc_raw": pcc * 0.7, "pcc_band_passed": pcc}, index=pd.Index(regions, name="region"))
+    return pd.DataFrame(
+        {"input": inside, "pcc_raw": pcc * 0.7, "pcc_band_passed": pcc},
+        index=pd.Index(regions, name="region"),
+    )
 
 
 def _scores() -> dict[str, Any]:

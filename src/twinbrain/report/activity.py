@@ -21,9 +21,8 @@ def activity(reading: Reading) -> Section:
 
     Examples
     --------
-    >>> from types import SimpleNamespace
-    >>> empty = SimpleNamespace(groups={}, scores={}, tables={}, provenance={}, study={}, status="done")
-    >>> activity(Reading(empty)).blocks[0].kind
+    >>> from twinbrain.report.reading import Content
+    >>> activity(Reading(Content())).blocks[0].kind
     'quiet'
     """
     section = Section("activity", "Activity")
@@ -39,7 +38,8 @@ def activity(reading: Reading) -> Section:
         section.say("The results hold no laminar run, so no rates of cortical layers are shown.", kind="quiet")
     elif (fano := reading.attribute("laminar", "fano")) is not None:
         section.say(
-            f"The laminar run has {words.count(reading.attribute('laminar', 'neurons'))} neurons; the Fano factor of its "
+            f"The laminar run has {words.count(reading.attribute('laminar', 'neurons'))} neurons; the Fano "
+            "factor of its "
             f"spike count in 4 ms is {words.number(fano, 2)}."
         )
     _raster(section, reading)
@@ -63,7 +63,7 @@ def _rates(section: Section, rates: xr.DataArray, layers: list[tuple[str, float]
     names = np.asarray(rates["pop_name"].values).astype(str)
     signs = np.asarray(rates["pop_sign"].values) if "pop_sign" in rates.coords else np.ones(len(names))
     kinds = list(dict.fromkeys(names.tolist()))
-    spoken = ", ".join(f"{kind} {words.number(np.nanmean(mean[names == kind]), 2)} Hz" for kind in kinds)
+    spoken = ", ".join(f"{kind} {words.decimals(series.mean_of(mean[names == kind]))} Hz" for kind in kinds)
     section.show(
         "rates",
         figures.rates_figure(
@@ -73,30 +73,38 @@ def _rates(section: Section, rates: xr.DataArray, layers: list[tuple[str, float]
         ),
         f"Mean firing rates of the twin's populations ({spoken})"
         + (", and of the layers of the laminar run." if layers else "."),
-        "Mean firing rates. Blue: excitatory, orange: inhibitory populations; E and I are the populations of regions without "
+        "Mean firing rates. Blue: excitatory, orange: inhibitory populations; E and I are the populations "
+        "of regions without "
         "layers.",
     )
 
 
 def _over_time(section: Section, rates: xr.DataArray, inputs: tuple[str, ...]) -> None:
     values = np.asarray(rates.values, dtype=np.float64)
-    size = np.asarray(rates["pop_size"].values, dtype=np.float64) if "pop_size" in rates.coords else np.ones(values.shape[1])
+    size = (
+        np.asarray(rates["pop_size"].values, dtype=np.float64)
+        if "pop_size" in rates.coords
+        else np.ones(values.shape[1])
+    )
     region = np.asarray(rates["pop_region"].values).astype(str) if "pop_region" in rates.coords else None
 
     def mean(chosen: npt.NDArray[np.bool_]) -> Array:
         weight = size[chosen]
         return np.asarray(values[:, chosen] @ weight / weight.sum())
 
-    groups: dict[str, Array] = {"whole brain": mean(np.ones(len(size), dtype=np.bool_))}
-    colours = {"whole brain": style.RECORDED}
+    groups: dict[str, Array] = {}
+    colours: dict[str, str] = {}
     if region is not None:
         inside = np.isin(region, inputs)
         if inside.any() and not inside.all():
             groups["input regions"], colours["input regions"] = mean(inside), style.INPUT
             groups["other regions"], colours["other regions"] = mean(~inside), style.TWIN
+    groups["whole brain"], colours["whole brain"] = mean(np.ones(len(size), dtype=np.bool_)), style.RECORDED
     section.show(
         "rate-over-time",
-        figures.rate_over_time_figure(np.asarray(rates["time"].values, dtype=np.float64), groups, colours),
+        figures.rate_over_time_figure(
+            np.asarray(rates["time"].values, dtype=np.float64), groups, colours, dashed=["whole brain"]
+        ),
         "Mean firing rate over the free run, for the whole brain, the input regions and the other regions.",
         "Mean firing rate over the free run.",
     )
@@ -134,7 +142,8 @@ def _raster(section: Section, reading: Reading) -> None:
     section.show(
         "raster",
         figures.raster_figure(time - time.min(), row[np.searchsorted(ids, neuron)], sign, groups),
-        f"Raster of {len(ids)} neurons over {words.number(span / 1e3)} seconds, and the number of spikes in 5-ms bins below.",
+        f"Raster of {len(ids)} neurons over {words.number(span / 1e3)} seconds, and the number of spikes "
+        "in 5-ms bins below.",
         f"Spikes of {len(ids)} sampled neurons that fired in {words.number(span / 1e3, 2)} s (on average "
         f"{words.number(rate, 2)} Hz), grouped by region; below, their number in bins of 5 ms.",
     )

@@ -34,7 +34,7 @@ class Items:
 
 @dataclass(frozen=True)
 class Number:
-    """One key number: what it is, its value as written, and a line of comment; `state` is good, bad or plain."""
+    """One key number: what it is, its value as written, a comment; `state` is good, bad or plain."""
 
     label: str
     value: str

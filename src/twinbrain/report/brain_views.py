@@ -1,4 +1,4 @@
-"""Glass-brain views drawn by nilearn from region positions (MNI, mm): no image, no download, vector output."""
+"""Glass-brain views drawn by nilearn from region positions (MNI, mm): no download, vector output."""
 
 from __future__ import annotations
 
@@ -25,6 +25,13 @@ def _plotting() -> Any:
         warnings.simplefilter("ignore")
         from nilearn import plotting
     return plotting
+
+
+def _lighten(display: Any) -> None:
+    """Draw the outline of the brain in grey, so that what is inside stands out."""
+    for projection in display.axes.values():
+        for patch in projection.ax.patches:
+            patch.set_alpha(0.3)
 
 
 def _areas(values: Array, smallest: float = 6.0, largest: float = 90.0) -> Array:
@@ -83,7 +90,7 @@ def connectome_view(weights: Array, positions: Array, inputs: Collection[int], *
             display_mode=_VIEWS,
             figure=figure,
             colorbar=False,
-            alpha=0.35,
+            alpha=0.3,
             node_kwargs={"alpha": 0.9},
         )
     return figure
@@ -158,6 +165,7 @@ def markers_view(
             colorbar=False,
             node_kwargs={"edgecolors": "white", "linewidths": 0.4},
         )
+        _lighten(display)
         ringed = [int(index) for index in inputs]
         if ringed:
             display.add_markers(
@@ -170,7 +178,7 @@ def markers_view(
             )
     bar_axes = figure.add_axes((0.925, 0.17, 0.012, 0.66))
     bar = figure.colorbar(ScalarMappable(Normalize(low, high), colours), cax=bar_axes)
-    bar.outline.set_visible(False)  # type: ignore[operator]
+    bar.outline.set_visible(False)
     bar.ax.tick_params(labelsize=8, length=2, color=style.MUTED)
-    bar.ax.set_title(label, fontsize=8, loc="right", pad=7)
+    bar.ax.set_title(label, fontsize=8, loc="left", pad=7)
     return figure

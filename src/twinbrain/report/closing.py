@@ -20,9 +20,8 @@ def methods(reading: Reading) -> Section:
 
     Examples
     --------
-    >>> from types import SimpleNamespace
-    >>> empty = SimpleNamespace(groups={}, scores={}, tables={}, provenance={}, study={}, status="done")
-    >>> methods(Reading(empty)).anchor
+    >>> from twinbrain.report.reading import Content
+    >>> methods(Reading(Content())).anchor
     'methods'
     """
     section = Section("methods", "Methods")
@@ -39,9 +38,9 @@ def facts(reading: Reading) -> words.Facts:
 
     Examples
     --------
-    >>> from types import SimpleNamespace
+    >>> from twinbrain.report.reading import Content
     >>> study = {"assimilation": {"members": 30}}
-    >>> facts(Reading(SimpleNamespace(groups={}, scores={}, tables={}, provenance={}, study=study, status=""))).members
+    >>> facts(Reading(Content(study=study))).members
     30
     """
     study, fit = reading.study, reading.section("assimilation")
@@ -94,13 +93,13 @@ def provenance(reading: Reading) -> Section:
         found = found if found is not None else series.dig(reading.provenance, key)
         if found is not None and not isinstance(found, Mapping):
             spent.append((label, write(found)))
-    if reading.status:
+    if reading.status.startswith(("complete", "interrupted")):  # while a run makes its page it is still running
         spent.append(("Status of the run", reading.status))
     if spent:
         section.blocks.append(Table("The run", ("", ""), spent, numeric=False))
     loose: list[tuple[str, str]] = []
     for key, value in reading.provenance.items():
-        if key in {"wall_s", "peak_memory_gb", "seed", "version", "warnings"}:
+        if key in {"wall_s", "peak_memory_gb", "seed", "version", "warnings", "notes"}:
             continue
         if isinstance(value, Mapping):
             rows = list(_flat(value))
@@ -151,14 +150,14 @@ def stated(reading: Reading) -> list[str]:
 
     Examples
     --------
-    >>> from types import SimpleNamespace
-    >>> stated(Reading(SimpleNamespace(groups={}, scores={"warnings": ["a"]}, tables={}, provenance={}, study={}, status="")))
+    >>> from twinbrain.report.reading import Content
+    >>> stated(Reading(Content(scores={"warnings": ["a"]})))
     ['a']
     """
     found: list[str] = []
     for tree in (reading.provenance, reading.scores):
-        said = tree.get("warnings") or ()
-        found += [said] if isinstance(said, str) else [str(item) for item in said]
+        for said in (tree.get("warnings") or (), tree.get("notes") or ()):
+            found += [said] if isinstance(said, str) else [str(item) for item in said]
     return list(dict.fromkeys(found))
 
 
@@ -167,35 +166,48 @@ def judged(reading: Reading) -> list[str]:
 
     Examples
     --------
-    >>> from types import SimpleNamespace
-    >>> judged(Reading(SimpleNamespace(groups={}, scores={"mean_rate_hz": 40.0}, tables={}, provenance={}, study={}, status="")))
+    >>> from twinbrain.report.reading import Content
+    >>> judged(Reading(Content(scores={"mean_rate_hz": 40.0})))
     ['The mean firing rate, 40 Hz, lies outside 1–12 Hz.']
     """
     said: list[str] = []
     rate, fano, run = reading.mean_rate_hz, reading.fano, reading.free_run
     if rate is not None and not RATE_RANGE_HZ[0] <= rate <= RATE_RANGE_HZ[1]:
-        said.append(f"The mean firing rate, {words.number(rate)} Hz, lies outside {RATE_RANGE_HZ[0]:.0f}–{RATE_RANGE_HZ[1]:.0f} Hz.")
+        said.append(
+            f"The mean firing rate, {words.number(rate)} Hz, lies outside "
+            f"{RATE_RANGE_HZ[0]:.0f}–{RATE_RANGE_HZ[1]:.0f} Hz."
+        )
     if fano is not None and not fano < FANO_LIMIT:
         said.append(
-            f"The network is synchronous (Fano factor {words.number(fano)}): correlations of its BOLD may be artefacts of one "
+            f"The network is synchronous (Fano factor {words.number(fano)}): correlations of its BOLD may "
+            "be artefacts of one "
             "common oscillation."
         )
     inside = words.as_float(reading.scores_of("band_passed").get("bold_pcc_inputs"))
     if math.isfinite(inside) and inside < INPUT_GOAL:
         said.append(f"In the input regions the free run reaches r = {words.score(inside)}, less than {INPUT_GOAL:.2f}.")
     if standing(reading) == "worse":
-        said.append(f"A baseline ({name_of(best_baseline(reading)[0]).lower()}) predicts the non-input regions better than the twin.")
+        said.append(
+            f"A baseline ({name_of(best_baseline(reading)[0]).lower()}) predicts the non-input regions "
+            "better than the twin."
+        )
     if run is not None:
         flat = [name for name, r in zip(run.regions, run.pcc, strict=True) if not math.isfinite(r)]
         if flat:
-            said.append(f"No correlation is defined for {words.listed(flat)}: their series do not vary or are not finite.")
+            said.append(
+                f"No correlation is defined for {words.listed(flat)}: their series do not vary or are not finite."
+            )
         if len(run.time_s) < 150:
-            said.append(f"Only {len(run.time_s)} volumes were compared; correlations of so short a recording are uncertain.")
+            said.append(
+                f"Only {len(run.time_s)} volumes were compared; correlations of so short a recording are uncertain."
+            )
         if not run.filtered:
-            said.append("Recorded and simulated BOLD could not be band-passed; figures and correlations here are of raw series.")
+            said.append(
+                "Recorded and simulated BOLD could not be band-passed; figures and correlations here are of raw series."
+            )
     spread = reading.array("fit", "spread")
     if spread is not None and not np.isfinite(spread.values).all():
         said.append("The posterior spread of the estimated current is not finite everywhere.")
-    if reading.status and reading.status.split()[0].lower() not in {"done", "complete", "completed", "finished", "ok"}:
+    if reading.status.startswith("interrupted"):
         said.append(f"The run's status is “{reading.status}”: these results may be incomplete.")
     return said

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from twinbrain.report import style
+from twinbrain.report.series import mean_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,11 +21,11 @@ Array = npt.NDArray[np.float64]
 _WIDTH = 9.4
 
 
-def _panels(count: int, height: float = 1.5, columns: int = 2) -> tuple[Figure, list[Axes]]:
+def _panels(count: int, height: float = 1.45, columns: int = 2) -> tuple[Figure, list[Axes]]:
     columns = min(columns, count)
     rows = math.ceil(count / columns)
     figure = style.new_figure(_WIDTH, height * rows + 0.55)
-    axes = style.grid(figure, rows, columns, sharex=True)
+    axes = style.grid(figure, rows, columns, sharex=True, sharey=True)
     for spare in axes[count:]:
         spare.axis("off")
     for axis in axes[max(count - columns, 0) : count]:
@@ -74,7 +75,8 @@ def drive_figure(time_s: Array, drive: Array, spread: Array, filtered: Array | N
             axis.plot(time_s, filtered[:, index], color=style.MUTED, linewidth=0.8, label="filter mean (not used)")
         axis.plot(time_s, mean, color=style.TWIN, linewidth=1.3, label="smoothed estimate, replayed in the twin")
         style.title(axis, inputs[index])
-        axis.set_ylabel("current")
+        if index % 2 == 0:
+            axis.set_ylabel("current")
         axis.margins(x=0)
     style.legend_above(figure, axes[0])
     return figure
@@ -143,14 +145,19 @@ def traces_figure(
         axis.plot(time_s, recorded[:, index], color=style.RECORDED, linewidth=1.1, label="recorded")
         axis.plot(time_s, other[:, index], color=colour, linewidth=1.2, label=label)
         style.title(axis, names[index], notes[index])
-        axis.set_ylabel(unit)
+        if index % 2 == 0:
+            axis.set_ylabel(unit)
         axis.margins(x=0)
     style.legend_above(figure, axes[0])
     return figure
 
 
 def connectivity_figure(
-    recorded: Array, simulated: Array, order: Sequence[int], blocks: Sequence[tuple[str, int, int]], inputs: Collection[int]
+    recorded: Array,
+    simulated: Array,
+    order: Sequence[int],
+    blocks: Sequence[tuple[str, int, int]],
+    inputs: Collection[int],
 ) -> Figure:
     """Draw recorded and simulated functional connectivity and their difference, with blocks of regions named.
 
@@ -172,7 +179,7 @@ def connectivity_figure(
     ['Recorded', 'Simulated (free run)', 'Simulated − recorded']
     """
     chosen = np.ix_(list(order), list(order))
-    figure = style.new_figure(_WIDTH, 4.05)
+    figure = style.new_figure(_WIDTH, 3.75)
     axes = style.grid(figure, 1, 3)
     pictures = (
         ("Recorded", recorded[chosen]),
@@ -198,16 +205,28 @@ def connectivity_figure(
             axis.axvline(start - 0.5, color="white", linewidth=0.7)
         marked = [row for row, index in enumerate(order) if index in inputs]
         axis.plot(
-            marked, [-0.5] * len(marked), marker="v", linestyle="", color=style.INPUT, markersize=4, clip_on=False
+            marked,
+            [-0.5] * len(marked),
+            marker="v",
+            linestyle="",
+            color=style.INPUT,
+            markersize=4,
+            clip_on=False,
         )
     assert image is not None
-    bar = figure.colorbar(image, ax=axes, fraction=0.016, pad=0.01, aspect=30)
-    bar.set_label("correlation (difference of correlations at the right)", fontsize=7.5)
-    bar.outline.set_visible(False)  # type: ignore[operator]
+    bar = figure.colorbar(image, cax=axes[-1].inset_axes((1.06, 0.0, 0.045, 1.0)), ticks=[-1, -0.5, 0, 0.5, 1])
+    bar.ax.tick_params(labelsize=7.5, length=2, color=style.MUTED)
+    bar.outline.set_visible(False)
     return figure
 
 
-def scores_figure(rows: Sequence[tuple[str, float, bool]], ceiling: float | None, label: str) -> Figure:
+def scores_figure(
+    rows: Sequence[tuple[str, float, bool]],
+    ceiling: float | None,
+    label: str,
+    *,
+    hollow: Collection[str] = (),
+) -> Figure:
     """Draw one score for the twin and each baseline as a dot on a line from zero.
 
     Parameters
@@ -218,6 +237,8 @@ def scores_figure(rows: Sequence[tuple[str, float, bool]], ceiling: float | None
         Score the data allow; a dashed line.
     label : str
         Name of the score.
+    hollow : collection of str
+        Names of rows drawn as rings: they do not compete with the twin.
 
     Examples
     --------
@@ -228,13 +249,14 @@ def scores_figure(rows: Sequence[tuple[str, float, bool]], ceiling: float | None
     figure = style.new_figure(_WIDTH / 2, 0.75 + 0.28 * len(rows))
     (axis,) = style.grid(figure)
     axis.axvline(0, color=style.MUTED, linewidth=0.8)
-    for row, (_, value, is_twin) in enumerate(rows):
+    for row, (name, value, is_twin) in enumerate(rows):
         if not math.isfinite(value):
             axis.annotate("—", (0, row), xytext=(5, 0), textcoords="offset points", va="center", color=style.MUTED)
             continue
         colour = style.TWIN if is_twin else style.MUTED
         axis.plot([0, value], [row, row], color=colour, linewidth=2.4 if is_twin else 1.4, solid_capstyle="butt")
-        axis.plot([value], [row], "o", color=colour, markersize=7 if is_twin else 5)
+        face = "white" if name in hollow else colour
+        axis.plot([value], [row], "o", color=colour, markerfacecolor=face, markersize=7 if is_twin else 5)
         axis.annotate(
             f"{value:.2f}".replace("-", "−"),
             (value, row),
@@ -244,6 +266,7 @@ def scores_figure(rows: Sequence[tuple[str, float, bool]], ceiling: float | None
             ha="left" if value >= 0 else "right",
             fontsize=8,
             fontweight="bold" if is_twin else "normal",
+            bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.8},
         )
     finite = [value for _, value, _ in rows if math.isfinite(value)]
     if ceiling is not None and math.isfinite(ceiling):
@@ -273,7 +296,7 @@ def scores_figure(rows: Sequence[tuple[str, float, bool]], ceiling: float | None
 def rates_figure(
     twin: Mapping[str, Array], signs: Mapping[str, int], laminar: Sequence[tuple[str, float]] | None
 ) -> Figure:
-    """Draw the firing rate of each population of the twin over its regions, and of each layer of the laminar run.
+    """Draw the rate of each population of the twin by region, and of each layer of the laminar run.
 
     Parameters
     ----------
@@ -284,29 +307,39 @@ def rates_figure(
 
     Examples
     --------
-    >>> figure = rates_figure({"E": np.array([3.0, 4.0]), "I": np.array([5.0])}, {"E": 1, "I": -1}, [("L4E", 4.0)])
+    >>> twin = {"E": np.array([3.0, 4.0]), "I": np.array([5.0])}
+    >>> figure = rates_figure(twin, {"E": 1, "I": -1}, [("L4E", 4.0)])
     >>> len(figure.axes)
     2
     """
     figure = style.new_figure(_WIDTH, 2.9)
-    ratios = [max(len(twin), 2), max(len(laminar or ()), 2)]
+    ratios = [max(len(twin), 4), max(len(laminar or ()), 4)]
     axes = style.grid(figure, 1, 2 if laminar else 1, sharey=True, **({"width_ratios": ratios} if laminar else {}))
     jitter = np.random.default_rng(0)
     for place, (name, rates) in enumerate(twin.items()):
         colour = style.EXCITATORY if signs.get(name, 1) > 0 else style.INHIBITORY
         axes[0].plot(
-            place + jitter.uniform(-0.2, 0.2, len(rates)), rates, ".", color=colour, alpha=0.35, markersize=4, mew=0
+            place + jitter.uniform(-0.2, 0.2, len(rates)),
+            rates,
+            ".",
+            color=colour,
+            alpha=0.35,
+            markersize=4,
+            mew=0,
         )
-        mean = float(np.nanmean(rates)) if np.isfinite(rates).any() else math.nan
+        mean = mean_of(rates)
         axes[0].plot([place - 0.28, place + 0.28], [mean, mean], color=colour, linewidth=2.5)
         axes[0].annotate(
-            f"{mean:.1f}" if math.isfinite(mean) else "—", (place + 0.3, mean), va="center", fontsize=8.5, fontweight="bold"
+            f"{mean:.1f}" if math.isfinite(mean) else "—",
+            (place + 0.3, mean),
+            va="center",
+            fontsize=8.5,
+            fontweight="bold",
         )
     axes[0].set_xticks(range(len(twin)), list(twin))
     axes[0].set_xlim(-0.6, len(twin) - 0.2)
     axes[0].set_ylabel("mean rate (Hz)")
-    axes[0].set_ylim(bottom=0)
-    style.title(axes[0], "Twin (free run)", "a point is a region")
+    style.title(axes[0], "Twin, mean by region")
     if laminar:
         for place, (layer, rate) in enumerate(laminar):
             colour = style.EXCITATORY if layer.endswith("E") else style.INHIBITORY
@@ -321,15 +354,19 @@ def rates_figure(
                 fontsize=8.5,
             )
         axes[1].set_xticks(range(len(laminar)), [layer for layer, _ in laminar])
-        axes[1].margins(y=0.12)
-        style.title(axes[1], "Laminar run beside it", "mean of each layer")
+        style.title(axes[1], "Laminar run beside it, mean by layer")
+    shown = [rate for rates in twin.values() for rate in rates] + [rate for _, rate in laminar or ()]
+    highest = max((float(rate) for rate in shown if math.isfinite(rate)), default=1.0)
+    axes[0].set_ylim(0, 1.12 * highest if highest > 0 else 1.0)
     for axis in axes:
         axis.yaxis.grid(True, color=style.GRID)
         axis.tick_params(axis="x", length=0)
     return figure
 
 
-def rate_over_time_figure(time_s: Array, series: Mapping[str, Array], colours: Mapping[str, str]) -> Figure:
+def rate_over_time_figure(
+    time_s: Array, series: Mapping[str, Array], colours: Mapping[str, str], dashed: Collection[str] = ()
+) -> Figure:
     """Draw mean firing rates over the run, one line per group of neurons.
 
     Parameters
@@ -337,6 +374,8 @@ def rate_over_time_figure(time_s: Array, series: Mapping[str, Array], colours: M
     time_s : array (time,), s
     series : mapping of label to array (time,), Hz
     colours : mapping of label to colour
+    dashed : collection of str
+        Labels drawn dashed.
 
     Examples
     --------
@@ -347,7 +386,14 @@ def rate_over_time_figure(time_s: Array, series: Mapping[str, Array], colours: M
     figure = style.new_figure(_WIDTH, 2.0)
     (axis,) = style.grid(figure)
     for name, values in series.items():
-        axis.plot(time_s, values, color=colours[name], linewidth=1.1, label=name)
+        axis.plot(
+            time_s,
+            values,
+            color=colours[name],
+            linewidth=1.1,
+            label=name,
+            dashes=(4, 2) if name in dashed else (),
+        )
     axis.set_ylim(bottom=0)
     axis.margins(x=0)
     axis.yaxis.grid(True, color=style.GRID)
@@ -373,17 +419,18 @@ def raster_figure(time_ms: Array, row: Array, sign: Array, groups: Sequence[tupl
     Examples
     --------
     >>> figure = raster_figure(np.array([1.0]), np.array([0.0]), np.array([1.0]), [("a", 0, 1)])
-    >>> figure.axes[0].get_xlabel()
+    >>> figure.axes[1].get_xlabel()
     'time (ms)'
     """
     figure = style.new_figure(_WIDTH, 3.9)
     axis, below = style.grid(figure, 2, 1, sharex=True, height_ratios=[4, 1])
     many = len(time_ms) > 12_000  # beyond this a bitmap is smaller than the vectors
     for value, colour, label in ((1, style.EXCITATORY, "excitatory"), (-1, style.INHIBITORY, "inhibitory")):
-        chosen = sign == value
-        axis.plot(
-            time_ms[chosen], row[chosen], "|", color=colour, markersize=2.6, mew=0.7, label=label, rasterized=many
-        )
+        chosen = np.flatnonzero(sign == value)
+        gap = np.full(len(chosen), np.nan)  # one broken line: far smaller than a marker for each spike
+        at = np.stack([time_ms[chosen], time_ms[chosen], gap], axis=1).ravel()
+        height = np.stack([row[chosen] - 0.7, row[chosen] + 0.7, gap], axis=1).ravel()
+        axis.plot(at, height, color=colour, linewidth=0.9, label=label, rasterized=many)
     placed = style.spread_labels([(a + b) / 2 for _, a, b in groups], 0.045 * max((b for *_, b in groups), default=1))
     axis.set_yticks(placed, [name for name, _, _ in groups], fontsize=7.5)
     for _, start, _ in groups[1:]:
@@ -393,7 +440,7 @@ def raster_figure(time_ms: Array, row: Array, sign: Array, groups: Sequence[tupl
     axis.invert_yaxis()
     style.legend_above(figure, axis)
     bins = np.arange(float(time_ms.min()), float(time_ms.max()) + 5, 5) if len(time_ms) else np.arange(2.0)
-    below.hist(time_ms, bins=bins, color=style.RECORDED, histtype="stepfilled", alpha=0.75)
+    below.hist(time_ms, bins=bins.tolist(), color=style.RECORDED, histtype="stepfilled", alpha=0.75)
     below.set_ylabel("spikes\nin 5 ms", fontsize=7.5)
     below.set_xlabel("time (ms)")
     return figure

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,8 +24,8 @@ def report(folder: str | Path) -> Path:
     Parameters
     ----------
     folder : str or path
-        A results folder, as `twinbrain.save` or ``twinbrain run`` leave it. Groups that are missing (no laminar run, no
-        fit) leave their section out, with a line that says so.
+        A results folder, as `twinbrain.save` or ``twinbrain run`` leave it. Groups that are missing (no laminar
+        run, no fit) leave their section out, with a line that says so.
 
     Returns
     -------
@@ -45,17 +43,15 @@ def report(folder: str | Path) -> Path:
     Traceback (most recent call last):
     twinbrain.errors.InputError: ...
     """
-    from twinbrain.store import load
+    from twinbrain.store import load, write_text_atomic
 
     folder = Path(folder)
     sections = _sections(load(folder))
-    figures = folder / "figures"
-    figures.mkdir(exist_ok=True)
     for section in sections:
         for picture in section.pictures:
-            _write(figures / f"{picture.name}.svg", picture.standalone())
+            write_text_atomic(folder / "figures" / f"{picture.name}.svg", picture.standalone())
     page = folder / "report.html"
-    _write(page, _fill(sections))
+    write_text_atomic(page, _fill(sections))
     return page
 
 
@@ -65,7 +61,7 @@ def render(result: Result) -> str:
     Parameters
     ----------
     result : Result
-        Anything with `groups`, `scores`, `tables`, `provenance`, `study` and `status` (see `twinbrain.store.load`).
+        What `twinbrain.store.load` returns, or a `twinbrain.report.reading.Content`.
 
     Returns
     -------
@@ -74,8 +70,8 @@ def render(result: Result) -> str:
 
     Examples
     --------
-    >>> from types import SimpleNamespace
-    >>> page = render(SimpleNamespace(groups={}, scores={}, tables={}, provenance={}, study={}, status="done"))
+    >>> from twinbrain.report.reading import Content
+    >>> page = render(Content())
     >>> page.startswith("<!doctype html>"), "http-equiv" in page
     (True, False)
     """
@@ -100,21 +96,12 @@ def _fill(sections: list[Section]) -> str:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(
-        loader=FileSystemLoader(_HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=FileSystemLoader(_HERE),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     return environment.get_template("page.html").render(
         sections=sections, title=sections[0].title, css=(_HERE / "page.css").read_text(encoding="utf-8")
     )
-
-
-def _write(path: Path, text: str) -> None:
-    """Write a text file whole or not at all."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise

@@ -1,9 +1,9 @@
-"""What a results folder holds, seen the way the report needs it: named, aligned, and None where it is missing."""
+"""What a results folder holds, as the report needs it: named, aligned, None where it is missing."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Protocol
 
@@ -18,11 +18,26 @@ Array = npt.NDArray[np.float64]
 
 BASELINES: dict[str, tuple[str, str]] = {
     "copy_inputs": ("Copy of the inputs", "every region is given the mean recorded BOLD of the inputs"),
-    "ideal_linear": ("Ideal linear spread", "the inputs' BOLD spread through the connectome without noise or neurons"),
-    "ridge_from_inputs": ("Ridge from the inputs", "regression on the inputs' BOLD, cross-validated over time blocks"),
-    "persistence": ("Persistence", "the volume before; it sees each region's own record, so it is no competitor"),
-    "time_shifted": ("Time-shifted", "the course of the twin, shifted in time: what chance reaches"),
-    "phase_randomised": ("Phase-randomised", "the same spectra with random phases: what chance reaches"),
+    "ideal_linear": (
+        "Ideal linear spread",
+        "the inputs' BOLD spread through the connectome without noise or neurons",
+    ),
+    "ridge_from_inputs": (
+        "Ridge from the inputs",
+        "regression on the inputs' BOLD, cross-validated over time blocks",
+    ),
+    "persistence": (
+        "Persistence",
+        "the volume before; it sees each region's own record, so it does not compete",
+    ),
+    "time_shifted": (
+        "Twin, time-shifted",
+        "the twin's own BOLD, moved in time by a third to two thirds: what chance reaches",
+    ),
+    "phase_randomised": (
+        "Twin, phase-randomised",
+        "the twin's own BOLD with random phases, FC kept: what chance reaches",
+    ),
 }
 
 
@@ -41,6 +56,24 @@ class Result(Protocol):
     def study(self) -> Any: ...
     @property
     def status(self) -> Any: ...
+
+
+@dataclass(frozen=True)
+class Content:
+    """A result in memory: what `render` takes when nothing lies in a folder. Everything may be left out.
+
+    Examples
+    --------
+    >>> Content(scores={"fc_pcc": 0.4}).groups
+    {}
+    """
+
+    groups: Mapping[str, xr.Dataset] = field(default_factory=dict)
+    scores: Mapping[str, Any] = field(default_factory=dict)
+    tables: Mapping[str, pd.DataFrame] = field(default_factory=dict)
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    study: Any = None
+    status: str = ""
 
 
 @dataclass(frozen=True)
@@ -73,9 +106,8 @@ class Reading:
 
     Examples
     --------
-    >>> from types import SimpleNamespace
-    >>> empty = SimpleNamespace(groups={}, scores={}, tables={}, provenance={}, study={}, status="done")
-    >>> Reading(empty).inputs, Reading(empty).free_run is None
+    >>> from twinbrain.report.reading import Content
+    >>> Reading(Content()).inputs, Reading(Content()).free_run is None
     ((), True)
     """
 
@@ -157,6 +189,11 @@ class Reading:
         if self.recorded is None or simulated is None:
             return None
         record, model = series.paired(self.recorded, simulated)
+        start, stop = (self.scores.get(key) for key in ("start_s", "stop_s"))
+        if start is not None and stop is not None:  # the volumes the scores are of, so that figures agree with them
+            kept = np.asarray((model["time"] >= start - 1e-6) & (model["time"] <= stop + 1e-6))
+            if kept.sum() >= 3:
+                record, model = record.isel(time=kept), model.isel(time=kept)
         if record.sizes["time"] < 3 or not record.sizes["region"]:
             return None
         # the record is cut before it is filtered, so both series have the same edges
@@ -164,7 +201,11 @@ class Reading:
         tr = series.step_s(self.recorded)
         passed = [series.band_passed(values, tr, self.band_hz) for values in pair]
         filtered = all(values is not None for values in passed)
-        z = [series.standardise(p if filtered and p is not None else v) for p, v in zip(passed, pair, strict=True)]
+        z = []
+        for given, kept_band in zip(pair, passed, strict=True):
+            shape = series.standardise(kept_band if filtered and kept_band is not None else given)
+            shape[:, series.is_constant(given)] = np.nan  # a filter leaves rounding noise of a constant series
+            z.append(shape)
         return FreeRun(
             time_s=np.asarray(model["time"].values, dtype=np.float64),
             regions=tuple(str(name) for name in model["region"].values),
@@ -176,16 +217,16 @@ class Reading:
 
     @cached_property
     def region_pcc(self) -> Mapping[str, float]:
-        """Band-passed free-run correlation of each region: from the table of the comparison, else computed here."""
+        """Band-passed correlation of each region: from the table of the comparison, else computed here."""
         table = self.tables.get("similarity")
         if table is not None and "pcc_band_passed" in table:
-            names = table["region"] if "region" in table else table.index
+            names = table.get("region", table.index.to_series())
             return {str(n): float(v) for n, v in zip(names, table["pcc_band_passed"], strict=True)}
         run = self.free_run
         return dict(zip(run.regions, run.pcc.tolist(), strict=True)) if run else {}
 
     def scores_of(self, which: str, name: str = "model", kind: str = "baselines") -> Mapping[str, Any]:
-        """Scores of the twin (``"model"``) or of one baseline, ``"raw"`` or ``"band_passed"``; empty if absent."""
+        """Scores of the twin (``"model"``) or of a baseline, ``"raw"`` or ``"band_passed"``; empty if absent."""
         found = self.scores.get(which)
         tree: Any = found if isinstance(found, Mapping) else (self.scores if which == "band_passed" else {})
         if name == "model":
@@ -209,7 +250,7 @@ class Reading:
         return (*(n for n in BASELINES if n in found), *(n for n in found if n not in BASELINES))
 
     def ceiling(self, which: str = "band_passed") -> Mapping[str, float]:
-        """Split-half reliability of the record's functional connectivity: any of fc_pcc, fc_rms, fc_fnorm_relative."""
+        """Split-half reliability of the record's functional connectivity, by the names of its scores."""
         for tree in (self.scores.get(which), self.scores if which == "band_passed" else None):
             ceilings = tree.get("ceilings") if isinstance(tree, Mapping) else None
             found = ceilings.get("split_half_fc") if isinstance(ceilings, Mapping) else None
@@ -218,6 +259,12 @@ class Reading:
             if isinstance(found, (int, float)):
                 return {"fc_pcc": float(found)}
         return {}
+
+    @cached_property
+    def lag_volumes(self) -> tuple[float | None, float | None]:
+        """Lag of the scores, and the lag with the best correlation; None where not stated."""
+        used, best = self.scores.get("lag_tr"), self.scores.get("best_lag_tr")
+        return (None if used is None else float(used)), (None if best is None else float(best))
 
     @cached_property
     def fano(self) -> float | None:

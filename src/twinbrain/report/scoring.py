@@ -20,6 +20,9 @@ COLUMNS = (
     ("fc_fnorm_relative", "FC ‖Δ‖/‖R‖"),
 )
 
+# Not competitors: persistence knows what a free run is not told, the other two destroy the twin on purpose.
+NULLS = ("persistence", "time_shifted", "phase_randomised")
+
 TREATMENTS = (("band_passed", "Band-passed"), ("raw", "Raw"))
 
 
@@ -28,9 +31,8 @@ def scores(reading: Reading) -> Section:
 
     Examples
     --------
-    >>> from types import SimpleNamespace
-    >>> empty = SimpleNamespace(groups={}, scores={}, tables={}, provenance={}, study={}, status="done")
-    >>> scores(Reading(empty)).blocks[0].text
+    >>> from twinbrain.report.reading import Content
+    >>> scores(Reading(Content())).blocks[0].text
     'The results hold no scores.'
     """
     section = Section("scores", "Scores")
@@ -38,8 +40,9 @@ def scores(reading: Reading) -> Section:
         section.say("The results hold no scores.", kind="quiet")
         return section
     section.say(
-        "A correlation means little until one knows what comes for free. Every baseline below is made of the same recording "
-        "without a spiking brain; the ceiling is how well one half of the recording predicts the other half's connectivity."
+        "A correlation means little until one knows what comes for free. Baselines predict the same BOLD from the "
+        "recording without a spiking brain; two nulls destroy the timing of the twin; the ceiling is how well the "
+        "functional connectivity of one half of the recording predicts that of the other half."
     )
     section.say(difference_sentence(reading))
     for key, label in COLUMNS[:1] + COLUMNS[3:4]:
@@ -49,7 +52,9 @@ def scores(reading: Reading) -> Section:
         ]
         if any(math.isfinite(value) for _, value, _ in values):
             ceiling = words.as_float(reading.ceiling().get(key)) if key.startswith("fc") else None
-            picture = figures.scores_figure(values, ceiling, f"{label} (band-passed)")
+            picture = figures.scores_figure(
+                values, ceiling, f"{label} (band-passed)", hollow=[name_of(n) for n in NULLS]
+            )
             section.show(
                 f"scores-{key.replace('_', '-')}",
                 picture,
@@ -59,16 +64,19 @@ def scores(reading: Reading) -> Section:
                 "",
                 narrow=True,
             )
+    section.say("Rings: not competitors (see below).", kind="small")
     for which, label in TREATMENTS:
         table = _table(reading, which, label)
         if table is not None:
             section.blocks.append(table)
-    explained = [
-        (name_of(name), BASELINES[name][1].capitalize() + ".") for name in reading.baselines if name in BASELINES
-    ]
+    explained = [(name_of(name), _sentence(BASELINES[name][1])) for name in reading.baselines if name in BASELINES]
     if explained:
         section.blocks.append(Table("What the baselines are", ("Baseline", "Prediction"), explained, numeric=False))
     return section
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:] + "."
 
 
 def _table(reading: Reading, which: str, label: str) -> Table | None:
@@ -83,8 +91,10 @@ def _table(reading: Reading, which: str, label: str) -> Table | None:
         cells = [words.score(shown[key]) if key in shown else "" for key, _ in columns]
         rows.append(("Ceiling: split halves", *cells))
     note = (
-        "r: Pearson correlation, higher is better; rms and norms: lower is better. n regions, Δ the difference of the two FC "
-        "matrices, R the recorded one. Baselines that are given the inputs' record score 1 there by construction."
+        "r: Pearson correlation, higher is better; rms and norms: lower is better. n regions, Δ the "
+        "difference of the two FC "
+        "matrices, R the recorded one. Baselines that are given the inputs' record score 1 there by "
+        "construction."
     )
     return Table(label, ("", *(title for _, title in columns)), rows, note, strong=(0,))
 
@@ -109,9 +119,9 @@ def best_baseline(reading: Reading) -> tuple[str, float]:
 
     Examples
     --------
-    >>> from types import SimpleNamespace
+    >>> from twinbrain.report.reading import Content
     >>> tree = {"best_baseline": "copy_inputs", "baselines": {"copy_inputs": {"bold_pcc_noninputs": 0.3}}}
-    >>> best_baseline(Reading(SimpleNamespace(groups={}, scores=tree, tables={}, provenance={}, study={}, status="")))
+    >>> best_baseline(Reading(Content(scores=tree)))
     ('copy_inputs', 0.3)
     """
     found = reading.scores.get("best_baseline")
@@ -130,9 +140,9 @@ def difference(reading: Reading) -> tuple[float, float, float]:
 
     Examples
     --------
-    >>> from types import SimpleNamespace
+    >>> from twinbrain.report.reading import Content
     >>> tree = {"difference_to_best": {"value": 0.1, "low": 0.0, "high": 0.2}}
-    >>> difference(Reading(SimpleNamespace(groups={}, scores=tree, tables={}, provenance={}, study={}, status="")))
+    >>> difference(Reading(Content(scores=tree)))
     (0.1, 0.0, 0.2)
     """
     found = reading.scores.get("difference_to_best")
@@ -141,7 +151,11 @@ def difference(reading: Reading) -> tuple[float, float, float]:
         found = band_passed.get("difference_to_best") if isinstance(band_passed, Mapping) else None
     if not isinstance(found, Mapping):
         return math.nan, math.nan, math.nan
-    return words.as_float(found.get("value")), words.as_float(found.get("low")), words.as_float(found.get("high"))
+    return (
+        words.as_float(found.get("value")),
+        words.as_float(found.get("low")),
+        words.as_float(found.get("high")),
+    )
 
 
 def difference_sentence(reading: Reading) -> str:
@@ -149,10 +163,11 @@ def difference_sentence(reading: Reading) -> str:
 
     Examples
     --------
-    >>> from types import SimpleNamespace
-    >>> tree = {"best_baseline": "copy_inputs", "difference_to_best": {"value": 0.1, "low": 0.02, "high": 0.2}}
-    >>> difference_sentence(Reading(SimpleNamespace(groups={}, scores=tree, tables={}, provenance={}, study={}, status="")))
-    'In regions without estimated current the twin is better than the best baseline (copy of the inputs): difference of correlations 0.10, 95 % interval 0.02 to 0.20.'
+    >>> from twinbrain.report.reading import Content
+    >>> lead = {"value": 0.1, "low": 0.02, "high": 0.2}
+    >>> tree = {"best_baseline": "copy_inputs", "difference_to_best": lead}
+    >>> difference_sentence(Reading(Content(scores=tree)))[-63:]
+    'difference of correlations 0.100, 95 % interval 0.020 to 0.200.'
     """
     name, _ = best_baseline(reading)
     value, low, high = difference(reading)
@@ -160,8 +175,14 @@ def difference_sentence(reading: Reading) -> str:
         return "The results do not say how the twin stands to its best baseline."
     verdict = {"better": "is better than", "worse": "falls short of", "open": "cannot be told from"}[standing(reading)]
     return (
-        f"In regions without estimated current the twin {verdict} the best baseline ({name_of(name).lower()}): difference of "
-        f"correlations {words.score(value)}, 95 % interval {words.score(low)} to {words.score(high)}."
+        f"In regions without estimated current the twin {verdict} the best baseline "
+        f"({name_of(name).lower()}): difference of "
+        f"correlations {words.decimals(value, 3)}, "
+        + (
+            f"95 % interval {words.decimals(low, 3)} to {words.decimals(high, 3)}."
+            if math.isfinite(low) and math.isfinite(high)
+            else "without an interval, since the recording is too short for one."
+        )
     )
 
 
@@ -170,8 +191,8 @@ def standing(reading: Reading) -> str:
 
     Examples
     --------
-    >>> from types import SimpleNamespace
-    >>> standing(Reading(SimpleNamespace(groups={}, scores={}, tables={}, provenance={}, study={}, status="")))
+    >>> from twinbrain.report.reading import Content
+    >>> standing(Reading(Content()))
     'open'
     """
     _, low, high = difference(reading)

@@ -24,9 +24,8 @@ def all_sections(reading: Reading) -> list[Section]:
 
     Examples
     --------
-    >>> from types import SimpleNamespace
-    >>> empty = SimpleNamespace(groups={}, scores={}, tables={}, provenance={}, study={}, status="done")
-    >>> [section.anchor for section in all_sections(Reading(empty))][:3]
+    >>> from twinbrain.report.reading import Content
+    >>> [section.anchor for section in all_sections(Reading(Content()))][:3]
     ['summary', 'brain', 'fit']
     """
     makers: tuple[Callable[[Reading], Section], ...] = (
@@ -75,21 +74,23 @@ def brain(reading: Reading) -> Section:
         "connectome",
         brain_views.connectome_view(weights, positions, inputs),
         "Glass brain from the left, the back, the right and above with the strongest connections between regions.",
-        "Structural connectome. The 240 strongest connections (darker: stronger, logarithmic); a disc is a region, its "
+        "Structural connectome. The 240 strongest connections (darker: stronger, logarithmic); a disc is a "
+        "region, its "
         "area grows with the region's total connection strength; orange: input regions.",
     )
     for name, label, title in (
         ("neurons", "neurons", "Neurons per region"),
         ("grey_matter", "mm³", "Grey matter per region"),
     ):
-        if name in dataset:
+        if name in dataset and np.isfinite(dataset[name].values).any():
             values = np.asarray(dataset[name].sel(region=regions).values, dtype=np.float64)
             extreme = [regions[int(i)] for i in (np.nanargmax(values), np.nanargmin(values))]
             section.show(
                 name.replace("_", "-"),
                 brain_views.markers_view(values, positions, inputs, label=label),
                 f"Glass brain; every region is a disc coloured by its value: {title.lower()}.",
-                f"{title}, from {words.number(np.nanmin(values))} ({extreme[1]}) to {words.number(np.nanmax(values))} "
+                f"{title}, from {words.number(np.nanmin(values))} ({extreme[1]}) to "
+                f"{words.number(np.nanmax(values))} "
                 f"({extreme[0]}). Orange rings: input regions.",
             )
             break
@@ -98,10 +99,17 @@ def brain(reading: Reading) -> Section:
         section.show(
             "agreement",
             brain_views.markers_view(
-                pcc, positions, inputs, label="r", colours="RdBu_r", limits=(-1, 1), areas=[46.0] * len(regions)
+                pcc,
+                positions,
+                inputs,
+                label="r",
+                colours="RdBu_r",
+                limits=(-1, 1),
+                areas=[46.0] * len(regions),
             ),
             "Glass brain; every region is a disc coloured by the correlation of simulated and recorded BOLD.",
-            "Where the free run agrees with the record: correlation of band-passed BOLD in each region. Orange rings: "
+            "Where the free run agrees with the record: correlation of band-passed BOLD in each region. "
+            "Orange rings: "
             "input regions.",
         )
     return section
@@ -118,7 +126,9 @@ def fit(reading: Reading) -> Section:
     names = [str(name) for name in drive["input"].values]
     time = np.asarray(drive["time"].values, dtype=np.float64)
     spread = np.asarray(dataset["spread"].transpose("time", "input").values) if "spread" in dataset else None
-    filtered = np.asarray(dataset["filter_mean"].transpose("time", "input").values) if "filter_mean" in dataset else None
+    filtered = (
+        np.asarray(dataset["filter_mean"].transpose("time", "input").values) if "filter_mean" in dataset else None
+    )
     members = reading.section("assimilation").get("members") or dataset.attrs.get("members")
     section.say(
         f"The current into {words.listed(names)} was estimated, volume by volume, "
@@ -128,10 +138,15 @@ def fit(reading: Reading) -> Section:
     section.show(
         "drive",
         figures.drive_figure(
-            time, np.asarray(drive.values), spread if spread is not None else np.zeros(drive.shape), filtered, names
+            time,
+            np.asarray(drive.values),
+            spread if spread is not None else np.zeros(drive.shape),
+            filtered,
+            names,
         ),
         f"Estimated current over time into {words.listed(names)}, with its posterior spread.",
-        "Estimated current. Blue: mean of the fixed-lag smoother, with one and two posterior standard deviations. Grey: what "
+        "Estimated current. Blue: mean of the fixed-lag smoother, with one and two posterior standard "
+        "deviations. Grey: what "
         "the filter believed before it had seen the BOLD that the current causes seconds later."
         + ("" if spread is not None else " The results hold no spread."),
     )
@@ -143,19 +158,23 @@ def fit(reading: Reading) -> Section:
     regions = [str(name) for name in observed["region"].values]
     chosen = [index for index, name in enumerate(regions) if name in reading.inputs][:12] or [0]
     y, f = (np.asarray(a.values, dtype=np.float64)[:, chosen] for a in (observed, predicted))
-    r_forecast = series.column_correlation(y, f)
-    r_persistence = series.column_correlation(y[1:], y[:-1])
+    late = 10 if len(y) > 30 else 0  # the ensemble finds its way first; these rows are drawn but not counted
+    r_forecast = series.column_correlation(y[late:], f[late:])
+    r_persistence = series.column_correlation(y[late + 1 :], y[late:-1])
     sd = dataset.get("forecast_spread")
     band = np.zeros_like(y)
     if sd is not None:
         _, sd_paired = series.paired(target, sd)
         band = np.asarray(sd_paired.values, dtype=np.float64)[:, chosen]
     mean, scale = y.mean(axis=0), np.where(y.std(axis=0) > 0, y.std(axis=0), np.nan)
-    forecast_pcc, persistence_pcc = float(np.nanmean(r_forecast)), float(np.nanmean(r_persistence))
+    forecast_pcc, persistence_pcc = series.mean_of(r_forecast), series.mean_of(r_persistence)
     section.say(
-        f"One volume ahead, the forecast correlates r = {words.score(forecast_pcc)} with the record in the input regions; "
-        f"merely repeating the volume before (persistence) gives r = {words.score(persistence_pcc)}. BOLD is slow, so the next "
-        "volume is easy to guess, and the filter has just been corrected with the one before: a good forecast alone proves "
+        f"One volume ahead, the forecast correlates r = {words.score(forecast_pcc)} with the record in the "
+        "input regions; "
+        f"merely repeating the volume before (persistence) gives r = {words.score(persistence_pcc)}{_raw_persistence(reading, [regions[i] for i in chosen])}. BOLD "
+        "is slow, so the next "
+        "volume is easy to guess, and the filter has just been corrected with the one before: a good "
+        "forecast alone proves "
         "little. What counts is the free run below, in which nothing is corrected."
     )
     section.show(
@@ -176,9 +195,20 @@ def fit(reading: Reading) -> Section:
             unit="z of record",
         ),
         "Recorded BOLD of the input regions and the ensemble's forecast of each next volume, with its spread.",
-        "Forecast inside the filter against the target it was given.",
+        "Forecast inside the filter against the target it was given"
+        + (f"; correlations leave out the first {late} volumes, in which the ensemble finds its way." if late else "."),
     )
     return section
+
+
+def _raw_persistence(reading: Reading, regions: list[str]) -> str:
+    """Say what persistence reaches in the record as given, where nothing has been smoothed."""
+    bold = reading.array("recorded", "bold")
+    if bold is None or not set(regions) <= {str(name) for name in bold["region"].values}:
+        return ""
+    values = np.asarray(bold.transpose("time", "region").sel(region=regions).values, dtype=np.float64)
+    found = series.mean_of(series.column_correlation(values[1:], values[:-1]))
+    return f" ({words.score(found)} in the recording before it was band-passed)"
 
 
 def free_run(reading: Reading) -> Section:
@@ -186,21 +216,23 @@ def free_run(reading: Reading) -> Section:
     section = Section("free-run", "Free run")
     run = reading.free_run
     if run is None:
-        section.say("The results hold no free run that could be laid beside a record (groups “twin”, “recorded”).", kind="quiet")
+        section.say(
+            "The results hold no free run that could be laid beside a record (groups “twin”, “recorded”).",
+            kind="quiet",
+        )
         return section
     pcc = np.array([reading.region_pcc.get(name, math.nan) for name in run.regions])
-    lag = series.dig(reading.scores, "lag_tr", "lag_volumes", "lag_s", "lag")
     treated = (
         f"band-passed ({words.number(reading.band_hz[0])}–{words.number(reading.band_hz[1])} Hz) and standardised"
         if run.filtered
         else "standardised (too short to band-pass)"
     )
     section.say(
-        f"The estimated current drives a new network that never sees the recording. Both series are {treated}. "
-        + ("No lag was allowed between them." if not lag else f"A lag of {words.number(lag)} volumes was allowed between them.")
+        "The estimated current drives a new network that never sees the recording. Both series are "
+        f"{treated}. " + _lag_sentence(reading)
     )
     is_input = np.array([name in reading.inputs for name in run.regions])
-    unit_error = np.sqrt(np.nanmean((run.recorded - run.simulated) ** 2, axis=0))
+    unit_error = np.sqrt(series.column_mean((run.recorded - run.simulated) ** 2))
     band = np.broadcast_to(unit_error, run.recorded.shape)
     spread = reading.array("twin", "bold_spread")
     if spread is not None:
@@ -226,7 +258,12 @@ def free_run(reading: Reading) -> Section:
 
     ins = [int(i) for i in np.flatnonzero(is_input)][:12]
     if ins:
-        traces(ins, [f"r = {words.score(pcc[i])}" for i in ins], "free-inputs", "Input regions: the current was estimated for these.")
+        traces(
+            ins,
+            [f"r = {words.score(pcc[i])}" for i in ins],
+            "free-inputs",
+            "Input regions: the current was estimated for these.",
+        )
     outs = [int(i) for i in np.flatnonzero(~is_input & np.isfinite(pcc))]
     if outs:
         ranked = sorted(outs, key=lambda i: -pcc[i])
@@ -244,6 +281,14 @@ def free_run(reading: Reading) -> Section:
     return section
 
 
+def _lag_sentence(reading: Reading) -> str:
+    used, best = reading.lag_volumes
+    if used is None:
+        return "They are compared without a lag."
+    said = f"They are compared at a lag of {words.number(used)} volumes"
+    return said + (f"; the best lag would be {words.number(best)}." if best is not None else ".")
+
+
 def _standard_spread(reading: Reading, regions: tuple[str, ...], time_s: Array, otherwise: Array) -> Array:
     """Between-member sd of simulated BOLD in units of the mean series' own sd."""
     spread, mean = reading.array("twin", "bold_spread"), reading.array("twin", "bold")
@@ -255,7 +300,12 @@ def _standard_spread(reading: Reading, regions: tuple[str, ...], time_s: Array, 
 
 
 def _viewer_data(
-    regions: tuple[str, ...], time_s: Array, recorded: Array, simulated: Array, pcc: Array, is_input: npt.NDArray[np.bool_]
+    regions: tuple[str, ...],
+    time_s: Array,
+    recorded: Array,
+    simulated: Array,
+    pcc: Array,
+    is_input: npt.NDArray[np.bool_],
 ) -> dict[str, object]:
     """Pack the series in one byte a value (steps of 0.05 sd): small, and finer than a line is thick."""
     import base64
@@ -293,21 +343,28 @@ def connectivity(reading: Reading) -> Section:
         agreement = float(series.column_correlation(recorded[upper][:, None], simulated[upper][:, None])[0])
     ceiling = reading.ceiling().get("fc_pcc")
     section.say(
-        f"Over all pairs of regions, simulated and recorded correlations agree with r = {words.score(agreement)}"
+        "Over all pairs of regions, simulated and recorded correlations agree with r = "
+        f"{words.score(agreement)}"
         + (f" (two halves of the recording agree with r = {words.score(ceiling)})" if ceiling is not None else "")
-        + f". The mean correlation is {words.score(np.nanmean(recorded[upper]))} in the record and "
-        f"{words.score(np.nanmean(simulated[upper]))} in the twin: a few inputs make regions move together more than they do in "
+        + f". The mean correlation is {words.score(series.mean_of(recorded[upper]))} in the record and "
+        f"{words.score(series.mean_of(simulated[upper]))} in the twin: a few inputs make regions move together "
+        "more than they do in "
         "a person when it is higher, and noise of a small network pulls them apart when it is lower."
     )
     section.show(
         "connectivity",
         figures.connectivity_figure(
-            recorded, simulated, order, blocks, {i for i, name in enumerate(run.regions) if name in reading.inputs}
+            recorded,
+            simulated,
+            order,
+            blocks,
+            {i for i, name in enumerate(run.regions) if name in reading.inputs},
         ),
         "Three square matrices of correlations between regions: recorded, simulated, and their difference.",
         "Correlation of BOLD between regions"
         + (", band-passed" if run.filtered else "")
-        + "; regions ordered by hemisphere and system. Orange ticks: input regions. The diagonal is left out.",
+        + "; regions ordered by hemisphere and system. Orange ticks: input regions. The diagonal is left "
+        "out.",
     )
     return section
 

@@ -1,4 +1,4 @@
-"""Numbers the report draws: aligned and standardised series, correlations, and a readable order of regions."""
+"""Numbers the report draws: aligned and standardised series, correlations, a readable order of regions."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _SYSTEMS: tuple[tuple[str, tuple[str, ...]], ...] = (
 
 
 def system_of(region: str) -> str:
-    """Name the system (lobe, limbic, deep nuclei) an AAL region belongs to; ``"Other"`` if its name says nothing.
+    """Name the system (lobe, limbic, deep nuclei) of an AAL region; ``"Other"`` if its name says nothing.
 
     Examples
     --------
@@ -88,13 +88,49 @@ def standardise(series: Array) -> Array:
     >>> standardise(np.array([[1.0, 5.0], [3.0, 5.0]])).tolist()
     [[-1.0, nan], [1.0, nan]]
     """
-    centred = series - np.nanmean(series, axis=0)
-    spread = np.nanstd(centred, axis=0)
+    centred = series - column_mean(series)
+    spread = np.sqrt(column_mean(centred**2))
     return np.asarray(centred / np.where(spread > 0, spread, np.nan))
 
 
+def column_mean(values: Array) -> Array:
+    """Mean of the finite entries of each column; NaN, without a warning, where there is none.
+
+    Examples
+    --------
+    >>> column_mean(np.array([[1.0, np.nan], [3.0, np.nan]])).tolist()
+    [2.0, nan]
+    """
+    finite = np.isfinite(values)
+    count = finite.sum(axis=0)
+    total = np.where(finite, values, 0.0).sum(axis=0)
+    return np.asarray(np.where(count > 0, total / np.maximum(count, 1), np.nan))
+
+
+def mean_of(values: Array) -> float:
+    """Mean of all finite entries; NaN, without a warning, if there is none.
+
+    Examples
+    --------
+    >>> mean_of(np.array([[1.0, np.nan], [3.0, 2.0]])), mean_of(np.array([]))
+    (2.0, nan)
+    """
+    return float(column_mean(values.reshape(-1, 1))[0])
+
+
+def is_constant(series: Array) -> npt.NDArray[np.bool_]:
+    """Say for each column whether it does not vary beyond rounding (or is not finite).
+
+    Examples
+    --------
+    >>> is_constant(np.array([[1.0, 2.0], [1.0, 3.0]])).tolist()
+    [True, False]
+    """
+    return np.asarray(~(np.ptp(series, axis=0) > 1e-10 * np.abs(series).max(axis=0)))
+
+
 def band_passed(series: Array, repetition_time_s: float, band_hz: tuple[float, float]) -> Array | None:
-    """Band-pass along time as the scores do (`twinbrain.analyse.filtering.band_pass`); None where that cannot be done.
+    """Band-pass along time as the scores do (`analyse.filtering.band_pass`); None where it cannot be done.
 
     Examples
     --------
@@ -119,15 +155,11 @@ def column_correlation(first: Array, second: Array) -> Array:
     [-1.0, nan]
     """
     a, b = standardise(first), standardise(second)
-    products = a * b
-    counted = np.isfinite(products).any(axis=0)
-    means = np.full(a.shape[1], np.nan)
-    means[counted] = np.nanmean(products[:, counted], axis=0)
-    return means
+    return column_mean(a * b)
 
 
 def step_s(array: xr.DataArray) -> float:
-    """Return the sampling step of a (time, ...) array in seconds: its attribute, or the median of its time steps.
+    """Return the sampling step of a (time, ...) array in s: its attribute, or the median of its time steps.
 
     Examples
     --------
@@ -151,7 +183,8 @@ def paired(recorded: xr.DataArray, simulated: xr.DataArray) -> tuple[xr.DataArra
 
     Examples
     --------
-    >>> a = xr.DataArray([[1.0, 2.0], [3.0, 4.0]], dims=("time", "region"), coords={"time": [0, 1.0], "region": ["a", "b"]})
+    >>> labels = {"time": [0.0, 1.0], "region": ["a", "b"]}
+    >>> a = xr.DataArray([[1.0, 2.0], [3.0, 4.0]], dims=("time", "region"), coords=labels)
     >>> r, s = paired(a, a.isel(region=[1, 0], time=[1]))
     >>> r.values.tolist(), s.values.tolist()
     ([[4.0, 3.0]], [[4.0, 3.0]])

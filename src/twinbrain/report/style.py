@@ -5,13 +5,14 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Okabe & Ito's palette: told apart by people with any common colour-vision deficiency, and in grey by lightness.
+# Okabe & Ito's palette: told apart with any common colour-vision deficiency, and in grey by lightness.
 RECORDED = "#3c4650"
 TWIN = "#0072B2"
 FORECAST = "#00795c"
@@ -24,7 +25,7 @@ GRID = "#e4e8ec"
 
 FONT_STACK = "'Inter','Segoe UI','Helvetica Neue',Arial,'Liberation Sans',sans-serif"
 
-_RC: dict[str, object] = {
+_RC: Any = {
     "svg.fonttype": "none",  # text stays text: it can be searched, read aloud and scaled
     "font.family": "DejaVu Sans",  # shipped with matplotlib, so the layout is measured alike on every machine
     "font.size": 8.5,
@@ -41,14 +42,14 @@ def new_figure(width: float, height: float) -> Figure:
 
     Examples
     --------
-    >>> new_figure(4, 2).get_figwidth()
+    >>> float(new_figure(4, 2).get_figwidth())
     4.0
     """
     from matplotlib import rc_context
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    with rc_context(_RC):  # type: ignore[arg-type]
+    with rc_context(_RC):
         figure = Figure(figsize=(width, height), layout="constrained")
         FigureCanvasAgg(figure)
     return figure
@@ -64,7 +65,7 @@ def grid(figure: Figure, rows: int = 1, columns: int = 1, **keywords: object) ->
     """
     from matplotlib import rc_context
 
-    with rc_context(_RC):  # type: ignore[arg-type]
+    with rc_context(_RC):
         made = figure.subplots(rows, columns, squeeze=False, **keywords)  # type: ignore[call-overload]
     axes: list[Axes] = list(made.ravel())
     for axis in axes:
@@ -104,19 +105,28 @@ def legend_above(figure: Figure, axis: Axes, columns: int = 5) -> None:
 
     Examples
     --------
-    >>> figure = new_figure(2, 2); axis = figure.subplots(); _ = axis.plot([1], label="a"); legend_above(figure, axis)
+    >>> figure = new_figure(2, 2)
+    >>> axis = figure.subplots()
+    >>> _ = axis.plot([1], label="a")
+    >>> legend_above(figure, axis)
     """
     handles, labels = axis.get_legend_handles_labels()
     figure.legend(
-        handles, labels, loc="outside upper left", ncols=columns, frameon=False, fontsize=8.5, handlelength=1.8
+        handles,
+        labels,
+        loc="outside upper left",
+        ncols=columns,
+        frameon=False,
+        fontsize=8.5,
+        handlelength=1.8,
     )
 
 
 def to_svg(figure: Figure, name: str) -> str:
     """Write a figure as SVG text that can be placed inside an HTML page beside others.
 
-    Identifiers get the prefix `name`, so two figures on one page cannot refer to each other's parts, and the output is
-    the same for the same figure (no date, salted hashes).
+    Identifiers get the prefix `name`, so two figures on one page cannot refer to each other's parts, and the
+    output is the same for the same figure (no date, salted hashes).
 
     Parameters
     ----------
@@ -140,19 +150,25 @@ def to_svg(figure: Figure, name: str) -> str:
     from matplotlib import rc_context
 
     buffer = io.StringIO()
-    with rc_context({**_RC, "svg.hashsalt": name}):  # type: ignore[arg-type]
+    with rc_context({**_RC, "svg.hashsalt": name}):
         figure.savefig(
-            buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None, "Format": None, "Type": None}
+            buffer,
+            format="svg",
+            transparent=True,
+            metadata={"Date": None, "Creator": None, "Format": None, "Type": None},
         )
     text = buffer.getvalue()
     text = text[text.index("<svg") :].rstrip()
     text = re.sub(r"<metadata>.*?</metadata>\s*", "", text, flags=re.DOTALL)
     text = re.sub(r"<defs>\s*<style[^>]*>.*?</style>\s*</defs>", "", text, count=1, flags=re.DOTALL)
+    used = set(re.findall(r'(?:url\(#|href="#)([^")]+)', text)) | {"figure_1"}
+    text = re.sub(r' id="([^"]*)"', lambda m: m.group() if m.group(1) in used else "", text)
     text = re.sub(r'\bid="', f'id="{name}-', text)
     text = re.sub(r"url\(#", f"url(#{name}-", text)
     text = re.sub(r'href="#', f'href="#{name}-', text)
-    text = re.sub(r"font: ([^;\"]*?px) [^;\"]*", rf"font: \1 {FONT_STACK}", text)
-    return re.sub(r"(\d+\.\d{2})\d+", r"\1", text)  # 1/100 point is below what a screen shows
+    text = re.sub(r"'DejaVu Sans'[^;\"]*", FONT_STACK, text)
+    # 1/100 point is below what a screen shows; only coordinates are cut, never the digits of a label
+    return re.sub(r'\b(?:d|x|y|transform|points)="[^"]*"', lambda m: re.sub(r"(\d\.\d\d)\d+", r"\1", m.group()), text)
 
 
 def spread_labels(values: Sequence[float], least: float) -> list[float]:
@@ -165,6 +181,6 @@ def spread_labels(values: Sequence[float], least: float) -> list[float]:
     """
     order = sorted(range(len(values)), key=lambda index: values[index])
     placed = list(values)
-    for before, here in zip(order, order[1:], strict=False):
+    for before, here in pairwise(order):
         placed[here] = max(placed[here], placed[before] + least)
     return placed

