@@ -60,7 +60,7 @@ def test_the_demonstration_is_as_large_as_promised() -> None:
 def test_written_and_read_again_is_the_same(tmp_path: Path) -> None:
     study = Study(
         subject=SubjectSection(sample=None, folder=str(tmp_path / "sub-01")),
-        network=NetworkSection(overrides={"L2/3E": {"g_AMPA": 0.001}, "É": {"tau_ms": 2.0}}),
+        network=NetworkSection(overrides={"L2/3E": {"g_ampa": 0.001}, "É": {"tau_ms": 2.0}}),
         assimilation=AssimilationSection(inputs=('a "quoted" région',), bounds=(-0.5, 0.25)),
     )
     assert read_study(written(tmp_path, to_toml(study))) == study

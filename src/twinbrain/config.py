@@ -93,8 +93,8 @@ class NetworkSection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 
     Examples
     --------
-    >>> NetworkSection(overrides={"E": {"g_AMPA": 0.0008}}).overrides["E"]
-    {'g_AMPA': 0.0008}
+    >>> NetworkSection(overrides={"E": {"g_ampa": 0.0008}}).overrides["E"]
+    {'g_ampa': 0.0008}
     """
 
     circuit: Annotated[
@@ -358,8 +358,8 @@ def with_settings(study: Study, settings: Iterable[str]) -> Study:
     --------
     >>> with_settings(Study(), ["twin.neurons=9400", "subject.sample=101309"]).twin.neurons
     9400
-    >>> with_settings(Study(), ['network.overrides."L2/3E".g_AMPA=0.001']).network.overrides
-    {'L2/3E': {'g_AMPA': 0.001}}
+    >>> with_settings(Study(), ['network.overrides."L2/3E".g_ampa=0.001']).network.overrides
+    {'L2/3E': {'g_ampa': 0.001}}
     """
     for setting in settings:
         key, equals, value = setting.partition("=")

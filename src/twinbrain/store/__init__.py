@@ -9,19 +9,21 @@ damage is named and never read.
 """
 
 from twinbrain.store.checkpoint import Checkpoint
-from twinbrain.store.files import file_sha256, write_json_atomic, write_text_atomic
-from twinbrain.store.folder import locked, output_folder, read_status, write_status
+from twinbrain.store.files import file_sha256, read_json, write_json_atomic, write_text_atomic
+from twinbrain.store.folder import clear_results, locked, output_folder, read_status, write_status
 from twinbrain.store.origin import provenance
 from twinbrain.store.results import Result, load, save
 
 __all__ = [
     "Checkpoint",
     "Result",
+    "clear_results",
     "file_sha256",
     "load",
     "locked",
     "output_folder",
     "provenance",
+    "read_json",
     "read_status",
     "save",
     "write_json_atomic",

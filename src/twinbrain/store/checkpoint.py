@@ -61,9 +61,7 @@ class Checkpoint:
             kinds[key] = type(value).__name__ if isinstance(value, (bool, int, float, str)) else "array"
             arrays[key] = np.asarray(value)
             if arrays[key].dtype.hasobject:
-                raise InputError(
-                    f"checkpoint '{self._name}': '{key}' holds Python objects, expected numbers or text"
-                )
+                raise InputError(f"checkpoint '{self._name}': '{key}' holds Python objects, expected numbers or text")
         kept = self._generations()
         number = kept[0][0] + 1 if kept else 1
         temporary = self._folder / f".{self._name}.{uuid.uuid4().hex[:8]}"
@@ -77,9 +75,7 @@ class Checkpoint:
                     file.flush()
                     os.fsync(file.fileno())
                 # the checksum is part of the name: content and checksum cannot part
-                os.replace(
-                    temporary, self._folder / f"{self._name}.{number:09d}.{file_sha256(temporary)}.npz"
-                )
+                os.replace(temporary, self._folder / f"{self._name}.{number:09d}.{file_sha256(temporary)}.npz")
             finally:
                 temporary.unlink(missing_ok=True)
             sync_folder(self._folder)
@@ -111,9 +107,7 @@ class Checkpoint:
         return sorted(found, reverse=True)
 
 
-def _write_bundle(
-    file: IO[bytes], kinds: Mapping[str, str], arrays: Mapping[str, np.ndarray[Any, Any]]
-) -> None:
+def _write_bundle(file: IO[bytes], kinds: Mapping[str, str], arrays: Mapping[str, np.ndarray[Any, Any]]) -> None:
     """Write an npz file by hand: NumPy's own writer cannot hold an array named 'file'."""
     with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED, allowZip64=True) as bundle:
         bundle.writestr(zipfile.ZipInfo("kinds.json"), json.dumps(list(kinds.items())))

@@ -15,12 +15,13 @@ from typing import Any
 
 import numpy as np
 
-from twinbrain.errors import InputError
+from twinbrain.errors import CorruptFile, InputError
 
 __all__ = [
     "explained",
     "file_sha256",
     "jsonable",
+    "read_json",
     "sync_folder",
     "write_bytes_atomic",
     "write_json_atomic",
@@ -128,6 +129,29 @@ def jsonable(value: Any) -> Any:
         return value
     if isinstance(value, (Path, dt.date)):
         return str(value)
-    raise InputError(
-        f"a {type(value).__name__} cannot be stored, expected numbers, text, lists or mappings of them"
-    )
+    raise InputError(f"a {type(value).__name__} cannot be stored, expected numbers, text, lists or mappings of them")
+
+
+def read_json(path: str | Path) -> dict[str, Any]:
+    """Read a JSON file written by :func:`write_json_atomic`.
+
+    Raises
+    ------
+    CorruptFile
+        If the file is missing, or holds no JSON object.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write_json_atomic(Path(folder) / "a.json", {"k": 1})
+    ...     read_json(Path(folder) / "a.json")
+    {'k': 1}
+    """
+    try:
+        data = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise CorruptFile(f"{path}: cannot be read as JSON ({error}); restore it or run the study again") from None
+    if not isinstance(data, dict):
+        raise CorruptFile(f"{path}: holds no JSON object; restore it or run the study again")
+    return data

@@ -6,6 +6,7 @@ import contextlib
 import json
 import logging
 import os
+import shutil
 import socket
 import uuid
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ from pathlib import Path
 from twinbrain.errors import CorruptFile, InputError
 from twinbrain.store.files import explained, write_text_atomic
 
-__all__ = ["locked", "output_folder", "read_status", "write_status"]
+__all__ = ["clear_results", "locked", "output_folder", "read_status", "write_status"]
 
 _LOG = logging.getLogger(__name__)
 _STATES = ("running", "interrupted", "complete")
@@ -54,9 +55,7 @@ def read_status(folder: str | Path) -> str:
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
     if text.split(" ")[0] not in _STATES:
-        raise CorruptFile(
-            f"{path}: holds {text[:40]!r}, expected one of {', '.join(_STATES)}; the file is damaged"
-        )
+        raise CorruptFile(f"{path}: holds {text[:40]!r}, expected one of {', '.join(_STATES)}; the file is damaged")
     return text
 
 
@@ -86,9 +85,7 @@ def output_folder(folder: str | Path) -> Path:
         raise InputError(f"{folder}: is read-only; choose an output folder that can be written")
     visible = sorted(name for name in held if not name.startswith("."))
     if visible and not held & _MARKS:
-        raise InputError(
-            f"{folder}: holds something else (such as '{visible[0]}'); choose a new or empty folder"
-        )
+        raise InputError(f"{folder}: holds something else (such as '{visible[0]}'); choose a new or empty folder")
     return folder
 
 
@@ -117,9 +114,7 @@ def locked(folder: str | Path) -> Iterator[None]:
         finally:
             _HELD[folder] -= 1
         return
-    owner = json.dumps(
-        {"pid": os.getpid(), "host": socket.gethostname(), "started": _process_start(os.getpid())}
-    )
+    owner = json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "started": _process_start(os.getpid())})
     with explained(path):
         while not _create(path, owner):
             _refuse_or_clear(path)
@@ -172,3 +167,32 @@ def _process_start(pid: int) -> float | None:
         return round(float(psutil.Process(pid).create_time()), 1)
     except psutil.Error:
         return None
+
+
+def clear_results(folder: str | Path) -> None:
+    """Remove the results, checkpoints and status in a folder of ours, and nothing else.
+
+    Raises
+    ------
+    InputError
+        If something cannot be removed.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write_status(folder, "complete")
+    ...     clear_results(folder)
+    ...     read_status(folder)
+    ''
+    """
+    folder = Path(folder)
+    with locked(folder), explained(folder):
+        # the list of checksums goes first: what is left after an interruption is no result
+        for name in ("checksums.json", ".ready", "status", "results.zarr", "scores.json", "provenance.json",
+                     "study.toml", "tables", "figures", "report.html", "checkpoint"):  # fmt: skip
+            path = folder / name
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)

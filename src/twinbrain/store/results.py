@@ -139,9 +139,7 @@ def _sorted_out(
             if isinstance(getattr(thing, "table", None), pd.DataFrame):
                 all_tables.setdefault(name, thing.table)
         if not known:
-            raise InputError(
-                f"save: '{name}' is a {type(thing).__name__}, expected a Dataset, a DataFrame or a result"
-            )
+            raise InputError(f"save: '{name}' is a {type(thing).__name__}, expected a Dataset, a DataFrame or a result")
     for name in (*groups, *all_tables):
         if not name or name.startswith(".") or "/" in name or "\0" in name:
             raise InputError(f"save: '{name}' cannot name a group or table; expected letters, digits and _")
@@ -163,9 +161,7 @@ def _write_arrays(path: Path, groups: Mapping[str, xr.Dataset]) -> None:
         for name, group in groups.items():
             clean = _storable(group, name)
             encoding = {
-                str(key): {"_FillValue": None}
-                for key, value in clean.variables.items()
-                if value.dtype.kind in "fc"
+                str(key): {"_FillValue": None} for key, value in clean.variables.items() if value.dtype.kind in "fc"
             }
             clean.to_zarr(
                 path,
@@ -187,9 +183,7 @@ def _storable(group: xr.Dataset, name: str) -> xr.Dataset:
         if textual or values.dtype.kind == "U":
             values = values.astype(np.dtypes.StringDType())
         if values.dtype.kind not in "biufcT" or values.dtype.itemsize > 16:
-            raise InputError(
-                f"save: array '{key}' of '{name}' is of type {values.dtype}, expected numbers or text"
-            )
+            raise InputError(f"save: array '{key}' of '{name}' is of type {values.dtype}, expected numbers or text")
         variables[key] = (variable.dims, values, jsonable(variable.attrs))
     coords = {key: variables.pop(key) for key in group.coords}
     return type(group)(variables, coords=coords, attrs=jsonable(group.attrs))
@@ -214,9 +208,7 @@ def _write_manifest(folder: Path, head: dict[str, Any]) -> None:
         with path.open("rb") as file:
             os.fsync(file.fileno())
     manifest = {**head, "files": files}
-    write_bytes_atomic(
-        folder / _MANIFEST, json.dumps({**manifest, "self": _self_check(manifest)}, indent=1).encode()
-    )
+    write_bytes_atomic(folder / _MANIFEST, json.dumps({**manifest, "self": _self_check(manifest)}, indent=1).encode())
     for path in sorted(p for p in folder.rglob("*") if p.is_dir()):
         sync_folder(path)
     sync_folder(folder)
@@ -241,9 +233,7 @@ def _finish_move(folder: Path) -> None:
         if target.is_dir():
             os.replace(target, folder / f".old-{uuid.uuid4().hex[:8]}")
         os.replace(entry, target)
-    listed = {
-        file.split("/")[0] for file in json.loads((folder / _MANIFEST).read_text(encoding="utf-8"))["files"]
-    }
+    listed = {file.split("/")[0] for file in json.loads((folder / _MANIFEST).read_text(encoding="utf-8"))["files"]}
     if "tables" not in listed:  # the former results had tables and the new ones have none
         shutil.rmtree(folder / "tables", ignore_errors=True)
     sync_folder(folder)
@@ -352,9 +342,7 @@ def load(folder: str | Path, *, verify: bool = True) -> Result:
     status = read_status(folder)
     if not (folder / _MANIFEST).exists():
         if (folder / _ARRAYS).exists() or status == "complete":
-            raise CorruptFile(
-                f"{folder / _MANIFEST}: is missing, expected the checksums of the results beside it"
-            )
+            raise CorruptFile(f"{folder / _MANIFEST}: is missing, expected the checksums of the results beside it")
         hint = f" yet (status: {status}); 'twinbrain resume {folder}' goes on" if status else ""
         raise InputError(f"{folder}: holds no results{hint}")
     manifest = _read_manifest(folder / _MANIFEST)
@@ -410,13 +398,9 @@ def _read_manifest(path: Path) -> dict[str, Any]:
     except (ValueError, KeyError, TypeError, RecursionError):
         intact = False
     if not intact:
-        raise CorruptFile(
-            f"{path}: is damaged (it does not match its own checksum); restore it or run the study again"
-        )
+        raise CorruptFile(f"{path}: is damaged (it does not match its own checksum); restore it or run the study again")
     if manifest["format"] > FORMAT:
-        raise InputError(
-            f"{path}: has format {manifest['format']}, expected at most {FORMAT}; use a newer twinbrain"
-        )
+        raise InputError(f"{path}: has format {manifest['format']}, expected at most {FORMAT}; use a newer twinbrain")
     return dict(manifest)
 
 
@@ -435,9 +419,7 @@ def _verify(folder: Path, listed: Mapping[str, str]) -> None:
         except OSError as error:
             raise CorruptFile(f"{path}{where}: cannot be read ({error.strerror}); {mend}") from error
         if found != expected:
-            raise CorruptFile(
-                f"{path}{where}: is damaged (its checksum is not the one stored with it); {mend}"
-            )
+            raise CorruptFile(f"{path}{where}: is damaged (its checksum is not the one stored with it); {mend}")
     for path in _files(folder / _ARRAYS):
         if path.relative_to(folder).as_posix() not in listed:
             raise CorruptFile(f"{path}: was not written with these results; remove it")

@@ -1,0 +1,383 @@
+"""The command line: words in, one clear message or a results folder out.
+
+Exit codes: 0 done; 1 bad input (one sentence on stderr, never a traceback); 75 interrupted, can be resumed.
+Rooms are imported inside the commands, so that ``twinbrain --help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import logging
+import os
+import re
+import sys
+import tempfile
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+from twinbrain.errors import InputError, Interrupted, nearest
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from twinbrain.config import Study
+    from twinbrain.data.subject import Subject
+    from twinbrain.experiment.main_job import Prepared
+
+__all__ = ["main"]
+
+_LOG = logging.getLogger("twinbrain")
+_RESUMABLE = ("demo", "run", "resume")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code.
+
+    Parameters
+    ----------
+    argv
+        Words after the program's name; default: those it was called with.
+
+    Returns
+    -------
+    int
+        0 done, 1 bad input, 75 interrupted and resumable.
+
+    Examples
+    --------
+    >>> main(["--version"])  # doctest: +ELLIPSIS
+    twinbrain ...
+    0
+    """
+    command = ""
+    handler: logging.Handler | None = None
+    try:
+        options = _parser().parse_args(argv)
+        command = options.command or ""
+        handler = _log_to_stderr(options.verbose - options.quiet)
+        if not command:
+            _parser().print_help()
+            return 0
+        options.run(options)
+    except SystemExit as done:  # of --help and --version
+        return int(done.code or 0)
+    except InputError as error:
+        return _say(" ".join(str(error).split()), 1)
+    except Interrupted as stopped:
+        return _say(str(stopped), 75)
+    except KeyboardInterrupt:
+        return _say("stopped", 75 if command in _RESUMABLE else 1)
+    except MemoryError:
+        return _say("the memory of this machine does not suffice; ask for fewer neurons or members", 1)
+    except BrokenPipeError:  # the reader of our output went away, as in `twinbrain check ... | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:  # noqa: BLE001 - the last resort: no traceback reaches the user
+        return _say(_bug(error), 1)
+    finally:
+        if handler is not None:
+            _LOG.removeHandler(handler)
+    return 0
+
+
+def _say(message: str, code: int) -> int:
+    print(f"twinbrain: {message}", file=sys.stderr)
+    return code
+
+
+def _bug(error: Exception) -> str:
+    with tempfile.NamedTemporaryFile("w", prefix="twinbrain-", suffix=".log", delete=False, encoding="utf-8") as log:
+        traceback.print_exception(error, file=log)
+    found = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+    return f"this is a bug of twinbrain ({found}); please report it with the log {log.name}"
+
+
+class _Handler(logging.StreamHandler):  # type: ignore[type-arg]
+    """Write lines above a progress bar, not into it."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if "tqdm" in sys.modules and sys.stderr.isatty():
+            sys.modules["tqdm"].tqdm.write(self.format(record), file=sys.stderr)
+        else:
+            super().emit(record)
+
+
+def _log_to_stderr(loudness: int) -> logging.Handler:
+    handler = _Handler(sys.stderr)
+    stamp = "" if sys.stderr.isatty() else "%(asctime)s "
+    handler.setFormatter(logging.Formatter(stamp + "%(message)s", "%H:%M:%S"))
+    _LOG.addHandler(handler)
+    _LOG.setLevel(logging.DEBUG if loudness > 0 else logging.WARNING if loudness < 0 else logging.INFO)
+    return handler
+
+
+# ---- words ---------------------------------------------------------------------------------------------------
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser whose complaints are one sentence, with exit code 1."""
+
+    def error(self, message: str) -> NoReturn:
+        unknown = re.search(r"argument COMMAND: invalid choice: '?([^']*)'? \(choose from (.*)\)", message)
+        if unknown:
+            names = re.findall(r"[\w-]+", unknown[2])
+            hint = nearest(unknown[1], names) or f"; the commands are {', '.join(names)}"
+            raise InputError(f"there is no command '{unknown[1]}'{hint}")
+        raise InputError(f"{message}; '{self.prog} --help' shows how it is used")
+
+
+def _parser() -> argparse.ArgumentParser:
+    from twinbrain import __version__
+
+    parser = _Parser(
+        prog="twinbrain",
+        description="One person's scans as a spiking whole-brain model: build it, fit it to BOLD, run it freely.",
+        epilog="example: twinbrain demo",
+    )
+    parser.add_argument("--version", action="version", version=f"twinbrain {__version__}")
+    _add_loudness(parser, 0)
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
+
+    def command(name: str, run: Callable[[argparse.Namespace], None], text: str, example: str) -> _Parser:
+        added: _Parser = commands.add_parser(
+            name, help=text, description=f"{text[0].upper()}{text[1:]}.", epilog=f"example: {example}"
+        )
+        added.set_defaults(run=run)
+        _add_loudness(added, argparse.SUPPRESS)
+        return added
+
+    sample = command(
+        "sample", _sample, "fetch the sample people and agree to their data terms", "twinbrain sample --accept"
+    )
+    sample.add_argument("--accept", action="store_true", help="agree to the data terms without being asked")
+
+    demo = command("demo", _demo, "fit and run a sample person, and make the report", "twinbrain demo --out my-demo")
+    demo.add_argument("--out", default="twinbrain-demo", metavar="DIR", help="results folder (default: %(default)s)")
+    _add_settings(demo)
+
+    check = command(
+        "check", _check, "read the inputs, say what was found, estimate memory and time", "twinbrain check study.toml"
+    )
+    check.add_argument("what", metavar="STUDY|FOLDER", help="a study, a person's folder, or a results folder")
+    _add_settings(check)
+
+    run = command("run", _run, "run a whole study", "twinbrain run study.toml --out results --set twin.neurons=1000000")
+    run.add_argument("study", metavar="STUDY", help="a study in TOML")
+    run.add_argument("--out", required=True, metavar="DIR", help="results folder")
+    run.add_argument("--overwrite", action="store_true", help="remove the run the folder holds and start anew")
+    _add_settings(run)
+
+    resume = command("resume", _resume, "go on with an interrupted run", "twinbrain resume results")
+    resume.add_argument("folder", metavar="DIR", help="results folder")
+
+    report = command("report", _report, "make the page of a results folder again", "twinbrain report results")
+    report.add_argument("folder", metavar="DIR", help="results folder")
+    return parser
+
+
+def _add_loudness(parser: argparse.ArgumentParser, default: int | str) -> None:
+    parser.add_argument("-v", "--verbose", action="count", default=default, help="say more")
+    parser.add_argument("-q", "--quiet", action="count", default=default, help="say only what went wrong")
+
+
+def _add_settings(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="TABLE.KEY=VALUE",
+        help="replace one value of the study; may be repeated",
+    )
+    parser.add_argument("--threads", metavar="N", help="threads of the engine; 0 = all cores")
+
+
+def _with_options(study: Study, options: argparse.Namespace) -> Study:
+    from twinbrain.config import with_settings
+
+    settings = list(options.set)
+    if options.threads is not None:
+        settings.append(f"execution.threads={options.threads}")
+    return with_settings(study, settings)
+
+
+# ---- commands ------------------------------------------------------------------------------------------------
+
+
+def _sample(options: argparse.Namespace) -> None:
+    from twinbrain.data.sample import (
+        accept_terms,
+        data_terms,
+        install_sample,
+        load_sample,
+        sample_ids,
+        terms_accepted,
+    )
+
+    print(data_terms())
+    if not terms_accepted():
+        if not options.accept:
+            if not sys.stdin.isatty():
+                raise InputError("the data terms must be agreed to; in a script say 'twinbrain sample --accept'")
+            if input("\nDo you agree to these terms? [y/N] ").strip().lower() not in ("y", "yes"):
+                raise InputError("the data terms were not agreed to, nothing was fetched; run it again to agree")
+        accept_terms()
+    try:
+        load_sample(sample_ids()[0])
+    except InputError:
+        install_sample()
+        load_sample(sample_ids()[0])
+    print(f"\nThe sample people are here: {', '.join(sample_ids())}. Next: twinbrain demo")
+
+
+def _demo(options: argparse.Namespace) -> None:
+    from twinbrain.config import demo_study
+    from twinbrain.experiment.main_job import run_study
+    from twinbrain.store import read_status
+
+    status = read_status(options.out)
+    unfinished = bool(status) and status != "complete"
+    study = _with_options(demo_study(), options)
+    run_study(
+        study,
+        options.out,
+        resume=unfinished,
+        overwrite=not unfinished,
+        progress=options.quiet == 0,
+        finish=_page_maker(),
+    )
+    _tell_where(options.out)
+
+
+def _run(options: argparse.Namespace) -> None:
+    from twinbrain.config import read_study
+
+    study = _with_options(read_study(options.study), options)  # before the rooms are imported: mistakes show at once
+    from twinbrain.experiment.main_job import run_study
+
+    run_study(study, options.out, overwrite=options.overwrite, progress=options.quiet == 0, finish=_page_maker())
+    _tell_where(options.out)
+
+
+def _resume(options: argparse.Namespace) -> None:
+    from twinbrain.experiment.main_job import resume_study
+
+    resume_study(options.folder, progress=options.quiet == 0, finish=_page_maker())
+    _tell_where(options.folder)
+
+
+def _report(options: argparse.Namespace) -> None:
+    from twinbrain.report.page import report
+
+    print(report(options.folder))
+
+
+def _page_maker() -> Callable[[Path], object] | None:
+    """Return what makes the report, or say now, not after hours, that it cannot be made."""
+    missing = [name for name in ("jinja2", "matplotlib") if importlib.util.find_spec(name) is None]
+    if missing:
+        _LOG.warning(
+            "there will be no report: %s is not installed; install twinbrain[report] and say 'twinbrain report DIR'",
+            missing[0],
+        )
+        return None
+    from twinbrain.report.page import report
+
+    return report
+
+
+def _tell_where(folder: str) -> None:
+    page, scores = Path(folder) / "report.html", Path(folder) / "scores.json"
+    print(f"scores: {scores}")
+    if page.exists():
+        print(f"report: {page}")
+
+
+def _check(options: argparse.Namespace) -> None:
+    path = Path(options.what)
+    if path.is_dir() and ((path / "status").exists() or (path / "checksums.json").exists()):
+        _check_results(path)
+        return
+    from twinbrain.config import Study, SubjectSection, read_study
+
+    if path.is_dir():
+        from twinbrain.data.read import read_subject
+
+        study = Study(subject=SubjectSection(sample=None, folder=str(path.resolve())))
+        _show_person(read_subject(path))
+        print("A study names the inputs and sizes: give 'twinbrain check' a study for the estimate.")
+        if not options.set:
+            return
+        study = _with_options(study, options)
+    else:
+        study = _with_options(read_study(path), options)
+    from twinbrain.experiment.main_job import prepare
+
+    ready = prepare(study)
+    _show_person(ready.person)
+    _show_plan(study, ready)
+
+
+def _check_results(folder: Path) -> None:
+    from twinbrain.store import load
+
+    result = load(folder)
+    print(f"{folder}: every file is as it was written; status: {result.status or 'none'}")
+    for name, group in result.groups.items():
+        print(f"  {name}: {', '.join(str(key) for key in group.data_vars)}")
+
+
+def _show_person(person: Subject) -> None:
+    import numpy as np
+
+    weights = person.connectome.values
+    edges = int(np.count_nonzero(weights))
+    possible = len(person.regions) * (len(person.regions) - 1)
+    lonely = [name for name, row in zip(person.regions, weights, strict=True) if not row.any()]
+    print(f"person: {person.name}")
+    print(f"  regions: {len(person.regions)}, {int(person.laminar.sum())} of them six-layered cortex")
+    print(
+        f"  connectome: {edges} of {possible} directed edges ({100 * edges / max(possible, 1):.0f} %), "
+        f"units: {person.connectome.attrs.get('units', 'not given')}"
+    )
+    if lonely:
+        print(f"  no incoming edge: {', '.join(lonely)}")
+    print(f"  grey matter: {_units(person.grey_matter)}")
+    for what in ("lengths", "positions", "synaptic_density"):
+        array = getattr(person, what)
+        print(f"  {what.replace('_', ' ')}: {'not given' if array is None else _units(array)}")
+    for name, bold in person.bold.items():
+        tr = float(bold.attrs["repetition_time_s"])
+        volumes = bold.sizes["time"]
+        print(f"  BOLD run '{name}': {volumes} volumes of {tr:g} s ({volumes * tr:.0f} s), {_units(bold)}")
+        recorded = {str(region) for region in bold["region"].values}
+        missing = [region for region in person.regions if region not in recorded]
+        print(f"    {len(person.regions) - len(missing)} regions matched by name")
+        if missing:
+            print(f"    not recorded: {', '.join(missing)}")
+
+
+def _units(array: xr.DataArray) -> str:
+    return f"units: {array.attrs.get('units', 'not given')}"
+
+
+def _show_plan(study: Study, ready: Prepared) -> None:
+    from twinbrain.parallel import check_threads
+
+    threads, dt_ms = check_threads(study.execution.threads), study.execution.dt_ms
+    fit = study.assimilation
+    seconds = ready.repetition_time_s
+    print(f"brain: level {ready.brain.level}, {len(ready.brain.voxels)} voxels")
+    print(f"  inputs: {', '.join(fit.inputs)}")
+    print(f"estimate, {threads} thread{'s' if threads > 1 else ''}:")
+    plans = [
+        ("assimilation", ready.network, (fit.volumes + fit.warm_up) * seconds, fit.members),
+        ("free run", ready.twin, (fit.volumes + study.twin.warm_up) * seconds, 1),
+    ]
+    if ready.laminar is not None:
+        plans.append(("laminar run", ready.laminar, study.laminar.duration_s, 1))
+    for name, network, duration_s, members in plans:
+        estimate = network.estimate(duration_s, members=members, threads=threads, dt_ms=dt_ms)
+        print(f"  {name}, {duration_s:.0f} s: {estimate}")

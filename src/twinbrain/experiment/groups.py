@@ -1,0 +1,149 @@
+"""What the main job keeps of each stage, as labelled arrays ready for the store."""
+
+from __future__ import annotations
+
+import numpy as np
+import xarray as xr
+
+from twinbrain.analyse.align import to_regions
+from twinbrain.assimilate.fit import Fit
+from twinbrain.data.subject import Subject
+from twinbrain.network import Network
+from twinbrain.simulate import Run
+
+__all__ = ["brain_group", "fit_group", "laminar_group", "raster_neurons", "recorded_group", "twin_group"]
+
+_RASTER_NEURONS = 400
+
+
+def recorded_group(bold: xr.DataArray, target: xr.DataArray, subject: str) -> xr.Dataset:
+    """Return the recorded BOLD as given, with the target the filter saw (NaN where none).
+
+    Parameters
+    ----------
+    bold
+        (time, region), the whole run; ``time`` in s.
+    target
+        (time, region), some of its volumes, same ``time``; fraction signal change.
+    subject
+        Name of the person.
+
+    Examples
+    --------
+    >>> bold = xr.DataArray(np.ones((3, 1)), dims=("time", "region"), coords={"time": [0, 0.8, 1.6], "region": ["a"]})
+    >>> recorded_group(bold, bold[1:], "me").target.values.ravel().tolist()
+    [nan, 1.0, 1.0]
+    """
+    bold = bold.transpose("time", "region")
+    return xr.Dataset(
+        {"bold": bold, "target": target.reindex(time=bold["time"], region=bold["region"])},
+        attrs={"subject": subject},
+    )
+
+
+def brain_group(person: Subject, network: Network) -> xr.Dataset:
+    """Return connectome, places and sizes of the regions of the twin.
+
+    ``connectome`` (target, source) as given, ``grey_matter`` (region) in mm3 where known, ``laminar`` (region),
+    ``neurons`` (region) of this network, ``position`` (region, axis) in MNI mm if known.
+    """
+    size = network.populations.groupby("region")["size"].sum()
+    group = xr.Dataset(
+        {
+            "connectome": person.connectome,
+            "grey_matter": person.grey_matter,
+            "laminar": person.laminar,
+            "neurons": ("region", size.reindex(list(person.regions)).fillna(0).to_numpy(np.int64), {"units": "1"}),
+        },
+        coords={"region": list(person.regions)},
+        attrs={"level": network.brain.level, "voxels": len(network.brain.voxels)},
+    )
+    if person.positions is not None:
+        group["position"] = person.positions
+    return group.drop_vars([name for name in group.coords if name not in group.dims])
+
+
+def fit_group(fit: Fit, time_s: np.ndarray) -> xr.Dataset:
+    """Return the estimated drive, its uncertainty and the forecasts, on the clock of the recording.
+
+    Parameters
+    ----------
+    fit
+        What the filter returned.
+    time_s
+        Times of its volumes in the recording, s.
+    """
+    names = ("drive", "spread", "filter_mean", "forecast", "forecast_spread", "target")
+    arrays = {name: (fit.drive.values if name == "drive" else getattr(fit, name)) for name in names}
+    group = xr.Dataset(
+        {name: array.assign_coords(time=("time", time_s, {"units": "s"})) for name, array in arrays.items()}
+    )
+    return group.assign_attrs(repetition_time_s=fit.drive.repetition_time_s, shape=fit.drive.shape, **fit.diagnostics)
+
+
+def raster_neurons(network: Network, most: int = _RASTER_NEURONS) -> np.ndarray:
+    """Choose neurons for the raster, evenly over the whole network and so over regions and signs.
+
+    Examples
+    --------
+    >>> from types import SimpleNamespace
+    >>> raster_neurons(SimpleNamespace(neurons=9), 5).tolist()
+    [0, 2, 4, 6, 8]
+    """
+    return np.unique(np.linspace(0, network.neurons - 1, most).astype(np.int64))
+
+
+def twin_group(run: Run, network: Network) -> xr.Dataset:
+    """Return BOLD by region, rates by population and the raster of a free run.
+
+    ``spike_time_ms`` counts from the start of the run (after the warm-up); ``spike_region`` and ``spike_sign`` say
+    where a neuron sits and whether it excites (+1) or inhibits (-1). ``fano`` is the Fano factor of the whole
+    network's spike count in 4-ms bins: below 10 is called asynchronous.
+    """
+    group = xr.Dataset({"bold": to_regions(run.bold), "firing_rate": run.firing_rate}, attrs=_attributes(run, network))
+    table = network.populations
+    spikes = xr.Dataset({"time_ms": ("spike", np.zeros(0)), "neuron": ("spike", np.zeros(0, np.int64))})
+    if run.spikes is not None:
+        spikes = run.spikes
+    neuron = spikes["neuron"].values
+    population = np.searchsorted(table["first"].to_numpy(), neuron, side="right") - 1
+    group["spike_time_ms"] = ("spike", np.asarray(spikes["time_ms"].values, np.float64), {"units": "ms"})
+    group["spike_neuron"] = ("spike", neuron)
+    group["spike_region"] = ("spike", table["region"].to_numpy(str)[population])
+    group["spike_sign"] = ("spike", table["sign"].to_numpy()[population])
+    return group
+
+
+def laminar_group(run: Run, network: Network) -> xr.Dataset:
+    """Return mean rates per kind of population ("L2/3E", ..., "E", "I") of a run of the laminar circuit.
+
+    ``mean_rate_hz`` (layer) and ``rate_time`` (time, layer), in Hz, means over neurons.
+    """
+    names = list(dict.fromkeys(network.populations["name"]))
+    rate, size = run.firing_rate, run.firing_rate["pop_size"]
+    over_time = [
+        (rate * size).isel(population=which).sum("population").values / max(int(size.values[which].sum()), 1)
+        for which in (np.flatnonzero(rate["pop_name"].values == name) for name in names)
+    ]
+    rate_time = np.stack(over_time, axis=1)
+    return xr.Dataset(
+        {
+            "mean_rate_hz": ("layer", rate_time.mean(axis=0), {"units": "Hz"}),
+            "rate_time": (("time", "layer"), rate_time, {"units": "Hz"}),
+        },
+        coords={"layer": names, "time": rate["time"]},
+        attrs=_attributes(run, network),
+    )
+
+
+def _attributes(run: Run, network: Network) -> dict[str, float]:
+    fano = run.fano(4.0)
+    return {
+        "mean_rate_hz": run.mean_rate_hz,
+        "fano": fano,
+        "synchrony_fano_4ms": fano,
+        "asynchronous": bool(fano < 10),
+        "neurons": network.neurons,
+        "synapses": network.synapses,
+        "multapses": int(run.provenance["multapses"]),
+    }

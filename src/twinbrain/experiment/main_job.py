@@ -1,0 +1,574 @@
+"""The main job: a person's scans become a fitted spiking brain, run freely and scored.
+
+Stages: subject -> network -> assimilate -> twin -> laminar -> compare. What a stage found is stored when it ends;
+inside the long ones the state is kept every few repetition times. So a run that was stopped, by hand, by a batch
+system or by a crash, goes on where it was, and its arrays equal those of a run that was never stopped.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import resource
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import msgspec
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from twinbrain import store
+from twinbrain.analyse.similarity import compare
+from twinbrain.assimilate.fit import assimilate
+from twinbrain.brain import Brain
+from twinbrain.config import Study, check_study, read_study, to_toml
+from twinbrain.data.read import read_subject
+from twinbrain.data.sample import load_sample
+from twinbrain.data.subject import Subject
+from twinbrain.drive import Drive
+from twinbrain.errors import InputError, Interrupted, nearest
+from twinbrain.experiment import groups
+from twinbrain.network import Network
+from twinbrain.neuron import parameter_set
+from twinbrain.progress import Tracker, track
+from twinbrain.simulate import Record, Run, simulate
+
+__all__ = ["Prepared", "prepare", "resume_study", "run_study"]
+
+_LOG = logging.getLogger(__name__)
+_SETTLE_S = 1.0  # of the laminar run, before rates are counted
+_EXCHANGE_S = 0.001
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """What a study is about, read and checked; nothing has been simulated.
+
+    Attributes
+    ----------
+    person, brain
+        Whose data, and the model's anatomy.
+    network
+        Network of the ensemble's members.
+    twin
+        The larger network that is run freely.
+    laminar
+        The network with laminar columns, or None.
+    bold
+        (time, region) the recorded run.
+    stretch
+        Which of its volumes are assimilated.
+    """
+
+    person: Subject
+    brain: Brain
+    network: Network
+    twin: Network
+    laminar: Network | None
+    bold: xr.DataArray
+    stretch: slice
+
+    @property
+    def time_s(self) -> np.ndarray:
+        """Times of the assimilated volumes in the recording, s."""
+        return np.asarray(self.bold["time"].values[self.stretch], np.float64)
+
+    @property
+    def repetition_time_s(self) -> float:
+        """Repetition time of the recorded run, s."""
+        return float(self.bold.attrs["repetition_time_s"])
+
+
+def prepare(study: Study) -> Prepared:
+    """Read the person, build the Brain and specify the networks, so that mistakes show before anything runs.
+
+    Raises
+    ------
+    InputError
+        If the data, the run, an input region, the volumes or a network of the study cannot be used.
+
+    Examples
+    --------
+    >>> prepare.__annotations__["study"]
+    'Study'
+    """
+    study = check_study(study)
+    person = _person(study)
+    bold, stretch = _recording(study, person)
+    brain = Brain.from_subject(
+        person,
+        study.brain.level,
+        study.brain.voxel_mm,
+        partners=study.brain.partners,
+        seed=study.network.seed,
+    )
+    for name in study.assimilation.inputs:
+        if name not in brain.regions:
+            raise InputError(
+                f"assimilation.inputs: '{name}' is not one of the {len(brain.regions)} regions of "
+                f"'{person.name}'{nearest(name, brain.regions)}"
+            )
+    parameters = parameter_set(study.network.parameters)
+    if study.network.overrides:
+        parameters = parameters.changed(study.network.overrides)
+    network = Network(
+        brain,
+        neurons=study.assimilation.neurons,
+        in_degree=study.network.in_degree,
+        circuit=study.network.circuit,
+        parameters=parameters,
+        seed=study.network.seed,
+    )
+    laminar = None
+    if study.laminar.enabled:
+        laminar = Network(
+            brain,
+            neurons=study.laminar.neurons,
+            in_degree=study.network.in_degree,
+            circuit="laminar",
+            parameters=study.laminar.parameters,
+            seed=study.laminar.seed,
+        )
+    twin = network.scaled(neurons=study.twin.neurons, seed=study.twin.seed)
+    return Prepared(person, brain, network, twin, laminar, bold, stretch)
+
+
+def _person(study: Study) -> Subject:
+    if study.subject.folder is not None:
+        return read_subject(study.subject.folder)
+    return load_sample(str(study.subject.sample))
+
+
+def _recording(study: Study, person: Subject) -> tuple[xr.DataArray, slice]:
+    """Find the recorded run and the stretch of it that is assimilated."""
+    run, fit = study.subject.run, study.assimilation
+    if run not in person.bold:
+        known = ", ".join(person.bold) or "no run at all"
+        raise InputError(f"subject.run: '{person.name}' has no run '{run}'{nearest(run, person.bold)}; it has {known}")
+    bold = person.bold[run].transpose("time", "region")
+    seconds = float(bold.attrs["repetition_time_s"])
+    if seconds < _EXCHANGE_S:
+        raise InputError(
+            f"the repetition time of '{person.name}' is {seconds} s, expected at least one step of {_EXCHANGE_S} s; "
+            "it is given in seconds"
+        )
+    stop = fit.first_volume + fit.volumes
+    if stop > bold.sizes["time"]:
+        raise InputError(
+            f"assimilation.volumes: volumes {fit.first_volume} to {stop - 1} are asked for, but run '{run}' of "
+            f"'{person.name}' has {bold.sizes['time']}; lower volumes or first_volume"
+        )
+    return bold, slice(fit.first_volume, stop)
+
+
+def run_study(
+    study: Study,
+    out: str | Path,
+    *,
+    resume: bool = False,
+    overwrite: bool = False,
+    progress: bool = True,
+    finish: Callable[[Path], object] | None = None,
+) -> Path:
+    """Run a whole study and store what it finds.
+
+    Parameters
+    ----------
+    study
+        What to do.
+    out
+        Results folder.
+    resume
+        Go on with the unfinished run the folder holds.
+    overwrite
+        Remove the run the folder holds and start anew.
+    progress
+        False shows no bars and no lines of progress.
+    finish
+        Called with the folder when all is stored, before the run counts as complete: the report.
+
+    Returns
+    -------
+    Path
+        The folder.
+
+    Raises
+    ------
+    InputError
+        If the study, the data or the folder cannot be used.
+    Interrupted
+        If SIGTERM or SIGINT stopped it; the folder can be resumed.
+
+    Examples
+    --------
+    >>> from twinbrain.config import demo_study
+    >>> run_study(demo_study(), "out/")          # doctest: +SKIP
+    """
+    study = check_study(study)
+    out = store.output_folder(out)
+    with store.locked(out), _Stop() as stop:
+        if not _admit(study, out, resume, overwrite):
+            return out
+        job = _Job(study, out, progress, stop, resumed=resume)
+        try:
+            job.run(finish)
+        except Interrupted:
+            job.stop_clock()
+            store.write_status(out, f"interrupted {job.stage}")
+            raise Interrupted(
+                f"stopped during '{job.stage}', nothing is lost; go on with: twinbrain resume {out}"
+            ) from None
+    return out
+
+
+def resume_study(out: str | Path, *, progress: bool = True, finish: Callable[[Path], object] | None = None) -> Path:
+    """Go on with the unfinished run in a folder, by the study it was started with.
+
+    Raises
+    ------
+    InputError
+        If the folder holds no run.
+
+    Examples
+    --------
+    >>> resume_study("no/such/folder")
+    Traceback (most recent call last):
+    twinbrain.errors.InputError: no/such/folder: there is no run to resume; start one with 'twinbrain run'
+    """
+    file = Path(out) / "study.toml"
+    if not file.is_file():
+        raise InputError(f"{out}: there is no run to resume; start one with 'twinbrain run'")
+    return run_study(read_study(file), out, resume=True, progress=progress, finish=finish)
+
+
+def _admit(study: Study, out: Path, resume: bool, overwrite: bool) -> bool:
+    """Say whether there is work to do, and refuse what would destroy or mix runs."""
+    status = store.read_status(out)
+    if overwrite and not resume:
+        store.clear_results(out)
+        status = ""
+    if status == "complete":
+        if resume:
+            _LOG.info("%s: the run is complete, nothing is left to do", out)
+            return False
+        raise InputError(f"{out}: holds a finished run; choose another folder, or start anew with --overwrite")
+    held = (out / "study.toml").exists()
+    if held and not resume:
+        raise InputError(
+            f"{out}: holds an unfinished run ({status or 'no status'}); go on with 'twinbrain resume {out}', "
+            "or start anew with --overwrite"
+        )
+    if held and _science(read_study(out / "study.toml")) != _science(study):
+        raise InputError(f"{out}: was started with another study (see its study.toml); choose another folder")
+    store.write_text_atomic(out / "study.toml", to_toml(study))
+    return True
+
+
+def _science(study: Study) -> Study:
+    """The study without what changes no result."""
+    plain = msgspec.structs.replace(study.execution, threads=0, checkpoint_every=1)
+    return msgspec.structs.replace(study, execution=plain)
+
+
+class _Stop:
+    """Turn the first SIGTERM or SIGINT into a request that the work answers at the next safe point."""
+
+    def __init__(self) -> None:
+        self._asked = ""
+        self._former: dict[int, Any] = {}
+
+    def __enter__(self) -> _Stop:
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGTERM, signal.SIGINT):
+                self._former[number] = signal.signal(number, self._ask)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._former.items():
+            signal.signal(number, handler)
+
+    def _ask(self, number: int, _: FrameType | None) -> None:
+        self._asked = signal.Signals(number).name
+        signal.signal(number, self._former[number])  # a second one is not waited for
+        _LOG.warning("%s received: stopping after this repetition time", self._asked)
+
+    def check(self) -> None:
+        """Raise Interrupted if a stop was asked for."""
+        if self._asked:
+            raise Interrupted(self._asked)
+
+
+@dataclass
+class _Job:
+    """One run of a study: what is known so far, and where it is stored."""
+
+    study: Study
+    out: Path
+    progress: bool
+    stop: _Stop
+    resumed: bool
+    stage: str = "subject"
+    groups: dict[str, xr.Dataset] = field(default_factory=dict)
+    provenance: dict[str, Any] = field(default_factory=dict)
+    begun: float = field(default_factory=time.monotonic)
+
+    def run(self, finish: Callable[[Path], object] | None) -> None:
+        """Go through the stages; those that are stored are not repeated."""
+        self.enter("subject")
+        if self.resumed and (self.out / "checksums.json").exists():
+            stored = store.load(self.out)
+            self.groups = {name: stored.groups[name].load() for name in stored.groups}
+        self.enter("network")
+        ready = prepare(self.study)
+        self.provenance = self.explain(ready)
+        self.enter("assimilate")
+        if "fit" not in self.groups:
+            self.keep(fit=_assimilate(self, ready))
+        self.keep(
+            recorded=groups.recorded_group(ready.bold, self.groups["fit"]["target"], ready.person.name),
+            brain=groups.brain_group(ready.person, ready.twin),
+            store_now=False,
+        )
+        self.enter("twin")
+        if "twin" not in self.groups:
+            self.keep(twin=_twin(self, ready))
+        self.enter("laminar")
+        if ready.laminar is not None and "laminar" not in self.groups:
+            self.keep(laminar=_laminar(self, ready, ready.laminar))
+        self.enter("compare")
+        scores, table = _compare(self, ready)
+        self.enter("report")
+        wall_s, peak_gb = self.stop_clock()
+        scores |= {"wall_s": wall_s, "peak_memory_gb": peak_gb}
+        self.save(scores=scores, tables={"similarity": table})
+        if finish is not None:
+            finish(self.out)
+        store.write_status(self.out, "complete")
+        for name in ("assimilate", "twin", "laminar", "clock"):
+            self.checkpoint(name).clear()
+        with contextlib.suppress(OSError):
+            (self.out / "checkpoint").rmdir()
+
+    def enter(self, stage: str) -> None:
+        """Begin a stage, unless a stop was asked for."""
+        self.stop.check()
+        self.stage = stage
+        store.write_status(self.out, f"running {stage}")
+        _LOG.info("stage: %s", stage)
+
+    def keep(self, *, store_now: bool = True, **found: xr.Dataset) -> None:
+        """Add groups to the results."""
+        self.groups |= found
+        if store_now:
+            self.save(scores={}, tables={})
+            self.checkpoint(self.stage).clear()
+
+    def save(self, *, scores: dict[str, Any], tables: dict[str, pd.DataFrame]) -> None:
+        """Store all that is known."""
+        store.save(
+            self.out,
+            study=to_toml(self.study),
+            provenance=self.provenance,
+            scores=scores,
+            tables=tables,
+            status=None,
+            **self.groups,
+        )
+
+    def checkpoint(self, name: str) -> store.Checkpoint:
+        """Where the unfinished state of a stage is kept."""
+        return store.Checkpoint(self.out / "checkpoint", name)
+
+    def stop_clock(self) -> tuple[float, float]:
+        """Return wall time (s) and peak memory (GB) of all sessions of this run, and keep them."""
+        clock = self.checkpoint("clock")
+        before = clock.load() or {"wall_s": 0.0, "peak_memory_gb": 0.0}
+        now = time.monotonic()
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
+        wall_s, self.begun = before["wall_s"] + now - self.begun, now
+        peak_gb = max(before["peak_memory_gb"], peak)
+        clock.save({"wall_s": wall_s, "peak_memory_gb": peak_gb})
+        return round(wall_s, 3), round(peak_gb, 3)
+
+    def explain(self, ready: Prepared) -> dict[str, Any]:
+        """Say what the run is made of and with; a resumed run must be made of and with the same."""
+        study = self.study
+        made = store.provenance(
+            seeds={
+                "network": study.network.seed,
+                "assimilation": study.assimilation.seed,
+                "twin": study.twin.seed,
+                "laminar": study.laminar.seed,
+            },
+            inputs=dict(ready.person.provenance),
+            subject={"person": ready.person.name, "run": study.subject.run, "regions": len(ready.brain.regions)},
+            network=ready.twin.describe(),
+            warnings=_warnings(ready),
+        )
+        file = self.out / "provenance.json"
+        if self.resumed and file.exists():
+            begun = store.read_json(file)
+            for key, what in (("twinbrain", "version of twinbrain"), ("inputs", "input data")):
+                if begun.get(key) != made[key]:
+                    raise InputError(
+                        f"{self.out}: was started with another {what}, so that the rest would not fit; start "
+                        "anew with 'twinbrain run --overwrite', or go back to it"
+                    )
+            return begun
+        store.write_json_atomic(file, made)
+        return made
+
+    @contextlib.contextmanager
+    def follow(self, label: str) -> Iterator[Callable[[int, int], None]]:
+        """Give the work a function to tell how far it is, which also stops it when that was asked for."""
+        with contextlib.ExitStack() as stack:
+            tracker: Tracker | None = None
+            last = 0
+
+            def tell(done: int, total: int) -> None:
+                nonlocal tracker, last
+                if tracker is None:  # what an earlier session did is known only now
+                    last = done - 1
+                    tracker = stack.enter_context(track(total, label, progress=self.progress, done=last))
+                tracker.update(done - last)
+                last = done
+                self.stop.check()
+
+            yield tell
+
+
+def _warnings(ready: Prepared) -> list[str]:
+    said = []
+    steps = ready.repetition_time_s / _EXCHANGE_S
+    if abs(steps - round(steps)) > 1e-6:
+        said.append(
+            f"The repetition time of {ready.repetition_time_s:g} s is no whole number of 1-ms steps: BOLD is sampled "
+            "at the nearest step, at most half a step off."
+        )
+    return said
+
+
+def _assimilate(job: _Job, ready: Prepared) -> xr.Dataset:
+    fit, study = job.study.assimilation, job.study
+    with job.follow("assimilation") as tell:
+        found = assimilate(
+            ready.network,
+            ready.bold,
+            fit.inputs,
+            members=fit.members,
+            first_volume=fit.first_volume,
+            volumes=fit.volumes,
+            bounds=fit.bounds,
+            random_walk_variance=fit.random_walk_variance,
+            observation_variance=fit.observation_variance,
+            local_gain=fit.local_gain,
+            lag=fit.lag,
+            target_mean=fit.target_mean,
+            target_scale=fit.target_scale,
+            band_hz=fit.band_hz,
+            warm_up=fit.warm_up,
+            seed=fit.seed,
+            threads=study.execution.threads,
+            dt_ms=study.execution.dt_ms,
+            progress=tell,
+            checkpoint=job.checkpoint("assimilate"),
+            checkpoint_every=study.execution.checkpoint_every,
+        )
+    return groups.fit_group(found, ready.time_s)
+
+
+def _twin(job: _Job, ready: Prepared) -> xr.Dataset:
+    """Run the larger network under the estimated drive, without any correction."""
+    twin, fit = job.study.twin, job.groups["fit"]
+    drive = Drive(
+        fit["drive"].transpose("time", "input"), float(fit.attrs["repetition_time_s"]), float(fit.attrs["shape"])
+    )
+    start = max(0.0, (drive.duration_s - twin.raster_s) / 2)
+    record = Record(
+        spikes=groups.raster_neurons(ready.twin).tolist(), spikes_from_s=start, spikes_to_s=start + twin.raster_s
+    )
+    warm_up_s = twin.warm_up * drive.repetition_time_s
+    return groups.twin_group(
+        _simulate(job, ready.twin, "free run", drive, None, warm_up_s, twin.seed, record), ready.twin
+    )
+
+
+def _laminar(job: _Job, ready: Prepared, network: Network) -> xr.Dataset:
+    """Run the laminar circuit at its own working point, for the rates of its layers."""
+    laminar = job.study.laminar
+    run = _simulate(
+        job,
+        network,
+        "laminar run",
+        None,
+        laminar.duration_s,
+        _SETTLE_S,
+        laminar.seed,
+        Record(),
+        ready.repetition_time_s,
+    )
+    return groups.laminar_group(run, network)
+
+
+def _simulate(
+    job: _Job,
+    network: Network,
+    label: str,
+    drive: Drive | None,
+    duration_s: float | None,
+    warm_up_s: float,
+    seed: int,
+    record: Record,
+    repetition_time_s: float | None = None,
+) -> Run:
+    execution = job.study.execution
+    with job.follow(label) as tell:
+        return simulate(
+            network,
+            duration_s,
+            drive,
+            repetition_time_s=repetition_time_s,
+            warm_up_s=warm_up_s,
+            seed=seed,
+            dt_ms=execution.dt_ms,
+            record=record,
+            threads=execution.threads,
+            progress=tell,
+            checkpoint=job.checkpoint(job.stage),
+            checkpoint_every=execution.checkpoint_every,
+        )
+
+
+def _compare(job: _Job, ready: Prepared) -> tuple[dict[str, Any], pd.DataFrame]:
+    """Score the free run; beside it the forecast inside the filter and persistence, which prove little."""
+    fit, twin = job.groups["fit"], job.groups["twin"]
+    similarity = compare(
+        twin["bold"],
+        ready.bold,
+        job.study.assimilation.inputs,
+        connectome=ready.person.connectome,
+        band_hz=job.study.assimilation.band_hz,
+        seed=job.study.network.seed,
+    )
+    scores = dict(similarity.to_dict())
+    scores |= {name: twin.attrs[name] for name in ("mean_rate_hz", "neurons", "synapses", "multapses")}
+    scores |= {
+        "synchrony_fano_4ms": twin.attrs["fano"],
+        "asynchronous": twin.attrs["asynchronous"],
+        "seed": job.study.network.seed,
+        "version": job.provenance["twinbrain"],
+        "forecast": {
+            "forecast_pcc_inputs": fit.attrs["forecast_pcc_inputs"],
+            "persistence_pcc_inputs": fit.attrs["persistence_pcc_inputs"],
+            "free_run_pcc_inputs": scores["bold_pcc_inputs"],
+            "note": "one step ahead inside the filter, beside repeating the last volume, beside the free run",
+        },
+    }
+    return scores, similarity.table

@@ -1,0 +1,252 @@
+"""The main job: complete results, the same after any interruption."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+
+from small_study import REGIONS, small_study, write_person
+from twinbrain import store
+from twinbrain.config import Study, to_toml
+from twinbrain.errors import InputError, Interrupted
+from twinbrain.experiment import main_job
+from twinbrain.experiment.main_job import prepare, resume_study, run_study
+
+SCORE_KEYS = (
+    "bold_pcc_all", "bold_pcc_inputs", "bold_pcc_noninputs", "fc_pcc", "fc_rms", "fc_fnorm_relative", "mean_rate_hz",
+    "neurons", "synapses", "wall_s", "peak_memory_gb", "seed", "version", "synchrony_fano_4ms", "forecast",
+)  # fmt: skip
+BASELINES = ("copy_inputs", "ideal_linear", "ridge_from_inputs", "persistence", "time_shifted")
+
+
+@pytest.fixture(scope="module")
+def person(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_person(tmp_path_factory.mktemp("data") / "sub-01")
+
+
+@pytest.fixture(scope="module")
+def study(person: Path) -> Study:
+    return small_study(person)
+
+
+@pytest.fixture(scope="module")
+def finished(study: Study, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return run_study(study, tmp_path_factory.mktemp("runs") / "whole", progress=False)
+
+
+def assert_same_arrays(one: Path, other: Path) -> None:
+    a, b = store.load(one), store.load(other)
+    assert sorted(a.groups) == sorted(b.groups)
+    for name in a.groups:
+        assert a.groups[name].attrs == b.groups[name].attrs
+        for key, variable in a.groups[name].variables.items():
+            found = b.groups[name].variables[key]
+            assert (variable.dims, variable.dtype, variable.shape) == (found.dims, found.dtype, found.shape)
+            assert variable.values.tobytes() == found.values.tobytes(), f"{name}/{key}"
+    for name in a.tables:
+        assert (one / "tables" / f"{name}.csv").read_bytes() == (other / "tables" / f"{name}.csv").read_bytes()
+    for result in (a, b):  # what a machine needed is not what it found
+        result.scores.pop("wall_s")
+        result.scores.pop("peak_memory_gb")
+    assert a.scores == b.scores
+
+
+def test_the_results_are_complete(finished: Path, study: Study) -> None:
+    result = store.load(finished)
+    assert result.status == "complete"
+    assert result.study == to_toml(study)
+    for key in SCORE_KEYS:
+        assert result.scores[key] is not None, key
+    assert set(BASELINES) <= set(result.scores["baselines"])
+    assert "split_half_fc" in result.scores["ceilings"]
+    assert {"forecast_pcc_inputs", "persistence_pcc_inputs", "free_run_pcc_inputs"} <= set(result.scores["forecast"])
+    assert sorted(result.groups) == ["brain", "fit", "laminar", "recorded", "twin"]
+    assert list(result.tables) == ["similarity"]
+    assert result.provenance["seeds"] == {"network": 1, "assimilation": 1, "twin": 2, "laminar": 3}
+    assert result.provenance["inputs"]
+    assert {path.name for path in finished.iterdir()} == {
+        "checksums.json", "provenance.json", "results.zarr", "scores.json", "status", "study.toml", "tables"
+    }  # fmt: skip
+
+
+def test_every_group_is_labelled_and_on_the_clock_of_the_recording(finished: Path) -> None:
+    groups = store.load(finished).groups
+    recorded, fit, twin = groups["recorded"], groups["fit"], groups["twin"]
+    assert recorded.bold.sizes == {"time": 60, "region": 5}
+    assert tuple(recorded.region.values) == REGIONS
+    assert np.array_equal(fit.time, recorded.time[5:40])
+    assert np.array_equal(twin.time, recorded.time[5:40])
+    assert np.isnan(recorded.target[:5]).all()
+    assert np.array_equal(recorded.target[5:40], fit.target)
+    assert fit.drive.dims == ("time", "input")
+    assert twin.bold.sizes == {"time": 35, "region": 5}
+    assert list(twin.pop_name.values[:2]) == ["E", "I"]
+    assert int(twin.pop_size.sum()) == twin.attrs["neurons"] == 1000
+    assert set(np.unique(twin.spike_sign)) <= {-1, 1}
+    assert set(np.unique(twin.spike_region)) <= set(REGIONS)
+    assert np.ptp(twin.spike_time_ms.values) <= 1000
+    assert twin.attrs["fano"] == twin.attrs["synchrony_fano_4ms"]
+    assert twin.attrs["asynchronous"] == (twin.attrs["fano"] < 10)
+    assert groups["brain"].neurons.values.sum() == 1000
+    assert groups["brain"].connectome.dims == ("target", "source")
+    laminar = groups["laminar"]
+    assert list(laminar.layer.values)[:8] == ["L2/3E", "L2/3I", "L4E", "L4I", "L5E", "L5I", "L6E", "L6I"]
+    assert np.allclose(laminar.rate_time.mean("time"), laminar.mean_rate_hz)
+
+
+def stop_after(monkeypatch: pytest.MonkeyPatch, checks: int) -> None:
+    """Send SIGTERM to ourselves at the n-th safe point."""
+    real, seen = main_job._Stop.check, [0]
+
+    def check(self: main_job._Stop) -> None:
+        seen[0] += 1
+        if seen[0] == checks:
+            os.kill(os.getpid(), signal.SIGTERM)
+        real(self)
+
+    monkeypatch.setattr(main_job._Stop, "check", check)
+
+
+@pytest.mark.parametrize(
+    ("checks", "stage"),
+    [
+        pytest.param(2, "subject", marks=pytest.mark.slow),
+        (13, "assimilate"),
+        (60, "twin"),
+        pytest.param(76, "laminar", marks=pytest.mark.slow),
+        pytest.param(77, "laminar", marks=pytest.mark.slow),
+    ],
+)
+def test_a_stopped_run_goes_on_to_the_same_results(
+    study: Study, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, checks: int, stage: str
+) -> None:
+    out = tmp_path / "out"
+    stop_after(monkeypatch, checks)
+    with pytest.raises(Interrupted, match=f"stopped during '{stage}', nothing is lost; go on with: twinbrain resume"):
+        run_study(study, out, progress=False)
+    monkeypatch.undo()
+    assert store.read_status(out) == f"interrupted {stage}"
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    with pytest.raises(InputError, match="holds an unfinished run"):
+        run_study(study, out, progress=False)
+    assert store.read_status(resume_study(out, progress=False)) == "complete"
+    assert_same_arrays(out, finished)
+    assert not (out / "checkpoint").exists()
+
+
+def test_the_comparison_of_runs_can_fail(finished: Path, tmp_path: Path) -> None:
+    result = store.load(finished)
+    groups = {name: result.groups[name].load() for name in result.groups}
+    groups["twin"]["bold"][3, 2] += 1e-12
+    other = store.save(tmp_path / "other", scores=result.scores, tables=dict(result.tables), **groups)
+    with pytest.raises(AssertionError, match="twin/bold"):
+        assert_same_arrays(other, finished)
+
+
+def test_a_killed_run_goes_on_to_the_same_results(study: Study, finished: Path, tmp_path: Path) -> None:
+    file, out = tmp_path / "study.toml", tmp_path / "out"
+    file.write_text(to_toml(study))
+    command = [sys.executable, "-m", "twinbrain", "-q", "run", str(file), "--out", str(out)]
+    for pattern in ("assimilate.*.npz", "twin.*.npz"):
+        with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as work:
+            deadline = time.monotonic() + 120
+            while work.poll() is None and not list((out / "checkpoint").glob(pattern)):
+                assert time.monotonic() < deadline
+                time.sleep(0.002)
+            work.kill()
+        if store.read_status(out) == "complete":  # it was faster than we are
+            break
+        command = [sys.executable, "-m", "twinbrain", "-q", "resume", str(out)]
+    if store.read_status(out) != "complete":
+        resume_study(out, progress=False)
+    assert_same_arrays(out, finished)
+
+
+def test_folders_that_hold_runs_are_respected(
+    study: Study, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = shutil.copytree(finished, tmp_path / "copy")
+    with pytest.raises(
+        InputError, match=r"holds a finished run; choose another folder, or start anew with --overwrite"
+    ):
+        run_study(study, out, progress=False)
+    assert resume_study(out, progress=False) == out
+    store.write_status(out, "interrupted twin")
+    other = msgspec.structs.replace(study, twin=msgspec.structs.replace(study.twin, seed=9))
+    with pytest.raises(InputError, match="was started with another study"):
+        run_study(other, out, resume=True, progress=False)
+    made = json.loads((out / "provenance.json").read_text())
+    (out / "provenance.json").write_text(json.dumps(made | {"twinbrain": "0.0.1"}))
+    with pytest.raises(InputError, match=r"provenance\.json: is damaged"):
+        resume_study(out, progress=False)
+    (out / "checksums.json").unlink()
+    shutil.rmtree(out / "results.zarr")
+    with pytest.raises(InputError, match="was started with another version of twinbrain"):
+        resume_study(out, progress=False)
+    stop_after(monkeypatch, 3)
+    with pytest.raises(Interrupted):
+        run_study(study, out, overwrite=True, progress=False)
+    assert {path.name for path in out.iterdir()} == {"study.toml", "status", "provenance.json", "checkpoint"}
+
+
+def test_the_report_is_called_before_the_run_counts_as_complete(finished: Path, tmp_path: Path) -> None:
+    out = shutil.copytree(finished, tmp_path / "out")
+    store.write_status(out, "interrupted report")
+    seen = []
+
+    def finish(out: Path) -> None:
+        seen.append(store.load(out).status)
+
+    resume_study(out, progress=False, finish=finish)
+    assert seen == ["running report"]
+    assert store.read_status(out) == "complete"
+
+
+@pytest.mark.parametrize(
+    ("table", "key", "value", "message"),
+    [
+        ("subject", "run", "rset", "subject.run: 'small' has no run 'rset'; did you mean 'rest'?; it has rest"),
+        (
+            "assimilation",
+            "inputs",
+            ("Thalamus_l",),
+            "is not one of the 5 regions of 'small'; did you mean 'Thalamus_L'?",
+        ),
+        ("assimilation", "volumes", 56, "volumes 5 to 60 are asked for, but run 'rest' of 'small' has 60"),
+        ("network", "parameters", "nrs", "did you mean 'nsr'?"),
+        ("network", "overrides", {"E": {"g_amp": 0.1}}, "g_amp"),
+        ("twin", "neurons", 5, "neurons (5) must be at least 2 per voxel"),
+        ("subject", "folder", "/no/such", "/no/such"),
+    ],
+)
+def test_mistakes_show_before_anything_runs(study: Study, table: str, key: str, value: object, message: str) -> None:
+    section = msgspec.structs.replace(getattr(study, table), **{key: value})
+    with pytest.raises(InputError) as caught:
+        prepare(msgspec.structs.replace(study, **{table: section}))
+    assert message in str(caught.value)
+    prepare(study)
+
+
+def test_a_repetition_time_below_one_step_is_refused(tmp_path: Path) -> None:
+    # 0.8 ms: someone wrote milliseconds as if they were seconds, twice
+    folder = write_person(tmp_path / "sub", repetition_time_s=0.8)
+    about = folder / "subject.toml"
+    about.write_text(about.read_text().replace("0.8", "0.0008"))
+    with pytest.raises(InputError, match="repetition time"):
+        prepare(small_study(folder))
+
+
+def test_a_repetition_time_between_steps_is_said(tmp_path: Path) -> None:
+    folder = write_person(tmp_path / "sub", repetition_time_s=1.3675)
+    assert "at most half a step off" in main_job._warnings(prepare(small_study(folder)))[0]
+    assert main_job._warnings(prepare(small_study(write_person(tmp_path / "other")))) == []
