@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from twinbrain.assimilate.dhmda import Filtered, run_filter
 from twinbrain.assimilate.diagnostics import diagnose
-from twinbrain.assimilate.settings import Checkpoint, Engine, Progress, Settings
+from twinbrain.assimilate.settings import Checkpoint, Engine, Progress, Settings, engine_seed
 from twinbrain.assimilate.target import observations, repetition_time
 from twinbrain.assimilate.transform import to_bounded
 from twinbrain.errors import InputError, nearest
@@ -151,7 +151,7 @@ def assimilate(
     update_balloon
         Correct the Balloon states of the inputs together with their drives, default True, as published.
     seed
-        Of the filter and of the members.
+        Of the filter; the members' noise is derived from it and differs from that of a run with the same seed.
     threads
         For the simulation; the result does not depend on it.
     dt_ms
@@ -210,7 +210,7 @@ def assimilate(
     )
     target = target.sel(region=[r for r in regions if r in target["region"].values])
     small = network if neurons is None else network.scaled(neurons=neurons)
-    engine = _engine(small, members=members, threads=threads, dt_ms=dt_ms, inputs=chosen, seed=seed)
+    engine = _engine(small, members=members, threads=threads, dt_ms=dt_ms, inputs=chosen, seed=engine_seed(seed))
     filtered = run_filter(
         engine,
         target.sel(region=list(chosen)).values,

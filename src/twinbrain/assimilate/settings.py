@@ -13,14 +13,15 @@ from numpy.typing import NDArray
 from twinbrain.assimilate.transform import check_bounds
 from twinbrain.errors import InputError
 
-__all__ = ["Checkpoint", "Engine", "Progress", "Settings", "initial_ensemble", "random_stream"]
+__all__ = ["Checkpoint", "Engine", "Progress", "Settings", "engine_seed", "initial_ensemble", "random_stream"]
 
 Array = NDArray[np.float64]
 
 Progress = Callable[[int, int], object]
 """Called with (cycles done, cycles in all); may raise :class:`twinbrain.errors.Interrupted`."""
 
-_BEFORE_CYCLES = 2**64 - 1  # the random stream of the initial ensemble, a cycle number no run reaches
+_BEFORE_CYCLES = 2**64 - 1  # random stream of the initial ensemble, a cycle number no run reaches
+_OF_ENGINE = 2**64 - 2
 
 
 class Engine(Protocol):
@@ -139,6 +140,22 @@ def initial_ensemble(inputs: int, settings: Settings) -> Array:
     members = settings.members
     grid = np.linspace(*settings.bounds, 3 * members)[members : 2 * members]
     return random_stream(settings.seed, _BEFORE_CYCLES).permuted(np.repeat(grid[:, None], inputs, axis=1), axis=0)
+
+
+def engine_seed(seed: int) -> int:
+    """Return the seed of the members' noise, so that a free run with the filter's seed meets fresh noise.
+
+    Parameters
+    ----------
+    seed
+        Of the filter.
+
+    Examples
+    --------
+    >>> engine_seed(0) == engine_seed(0), engine_seed(0) in (0, engine_seed(1))
+    (True, False)
+    """
+    return int(random_stream(seed, _OF_ENGINE).integers(2**62))
 
 
 def random_stream(seed: int, cycle: int) -> np.random.Generator:
