@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import xarray as xr
 
 from report_example import INPUTS, Example, make_example
 from twinbrain.errors import InputError
@@ -25,6 +26,7 @@ from twinbrain.report.activity import activity
 from twinbrain.report.blocks import Items, Section, Text
 from twinbrain.report.page import render, report
 from twinbrain.report.reading import Content, Reading
+from twinbrain.report.summary import summary
 
 SECTIONS = (
     "summary", "brain", "fit", "free-run", "connectivity", "scores", "activity", "methods", "provenance", "warnings",
@@ -215,6 +217,31 @@ def test_warnings_are_found_and_absent_when_all_is_well(example: Example) -> Non
         "status is “interrupted fit”",
     ):
         assert part in text, part
+
+
+def test_many_inputs_become_a_map_and_the_first_panels(example: Example) -> None:
+    fit = example.groups["fit"]
+    names = [str(name) for name in example.groups["twin"]["region"].values][:14]
+    many = xr.Dataset(
+        {
+            name: (("time", "input"), np.repeat(fit[name].values, 7, axis=1))
+            for name in ("drive", "spread", "filter_mean")
+        },
+        coords={"time": fit["time"].values, "input": names},
+    ).assign(forecast=fit["forecast"], target=fit["target"])
+    made = sections.fit(Reading(dataclasses.replace(example, groups=example.groups | {"fit": many})))
+    assert "a row per input region" in made.pictures[0].caption
+    assert "the first 12 of 14 input regions are drawn" in made.pictures[1].caption
+    usual = sections.fit(Reading(example))
+    assert "Blue: mean of the fixed-lag smoother" in usual.pictures[0].caption
+
+
+def test_an_unknown_state_is_not_called_asynchronous(example: Example) -> None:
+    groups = example.groups | {"twin": example.groups["twin"].assign_attrs(fano=float("nan"))}
+    unknown = Reading(dataclasses.replace(example, groups=groups))
+    assert "asynchronously: the Fano factor" not in spoken(summary(unknown))
+    assert "asynchronously: the Fano factor" in spoken(summary(Reading(example)))
+    assert "Whether the network is asynchronous is not known" in spoken(closing.warnings(unknown))
 
 
 def test_hostile_names_are_escaped() -> None:

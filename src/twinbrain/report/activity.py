@@ -38,14 +38,13 @@ def activity(reading: Reading) -> Section:
         section.say("The results hold no laminar run, so no rates of cortical layers are shown.", kind="quiet")
     elif (fano := reading.attribute("laminar", "fano")) is not None:
         section.say(
-            f"The laminar run has {words.count(reading.attribute('laminar', 'neurons'))} neurons; the Fano "
-            "factor of its "
-            f"spike count in 4 ms is {words.number(fano, 2)}."
+            f"The laminar run has {words.count(reading.attribute('laminar', 'neurons'))} neurons; the Fano factor "
+            f"of its spike count in 4 ms is {words.number(fano, 2)}."
         )
     _raster(section, reading)
     if reading.fano is not None:
         section.say(
-            f"Synchrony of the twin: the Fano factor of the whole brain's spike count in windows of 4 ms is "
+            "Synchrony of the twin: the Fano factor of the whole brain's spike count in windows of 4 ms is "
             f"{words.number(reading.fano, 2)}; below {FANO_LIMIT:.0f} the state is called asynchronous."
         )
     return section
@@ -73,9 +72,8 @@ def _rates(section: Section, rates: xr.DataArray, layers: list[tuple[str, float]
         ),
         f"Mean firing rates of the twin's populations ({spoken})"
         + (", and of the layers of the laminar run." if layers else "."),
-        "Mean firing rates. Blue: excitatory, orange: inhibitory populations; E and I are the populations "
-        "of regions without "
-        "layers.",
+        "Mean firing rates. Blue: excitatory, orange: inhibitory populations; E and I are the populations of "
+        "regions without layers.",
     )
 
 
@@ -120,7 +118,7 @@ def _raster(section: Section, reading: Reading) -> None:
     region = np.asarray(twin["spike_region"].values).astype(str)
     sign = np.asarray(twin["spike_sign"].values)
     ids, first = np.unique(neuron, return_index=True)
-    systems = [system for system, _ in series._SYSTEMS] + ["Other"]
+    systems = [system for system, _ in series.SYSTEMS] + ["Other"]
 
     def key(i: int) -> tuple[int, str, int]:
         name = region[first[i]]
@@ -142,8 +140,8 @@ def _raster(section: Section, reading: Reading) -> None:
     section.show(
         "raster",
         figures.raster_figure(time - time.min(), row[np.searchsorted(ids, neuron)], sign, groups),
-        f"Raster of {len(ids)} neurons over {words.number(span / 1e3)} seconds, and the number of spikes "
-        "in 5-ms bins below.",
+        f"Raster of {len(ids)} neurons over {words.number(span / 1e3)} seconds, and the number of spikes in 5-ms "
+        "bins below.",
         f"Spikes of {len(ids)} sampled neurons that fired in {words.number(span / 1e3, 2)} s (on average "
         f"{words.number(rate, 2)} Hz), grouped by region; below, their number in bins of 5 ms.",
     )

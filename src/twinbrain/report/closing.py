@@ -179,17 +179,18 @@ def judged(reading: Reading) -> list[str]:
         )
     if fano is not None and not fano < FANO_LIMIT:
         said.append(
-            f"The network is synchronous (Fano factor {words.number(fano)}): correlations of its BOLD may "
-            "be artefacts of one "
-            "common oscillation."
+            f"The network is synchronous (Fano factor {words.number(fano)}): correlations of its BOLD may be "
+            "artefacts of one common oscillation."
         )
+    if "twin" in reading.groups and fano is None:
+        said.append("Whether the network is asynchronous is not known: the results hold no finite Fano factor.")
     inside = words.as_float(reading.scores_of("band_passed").get("bold_pcc_inputs"))
     if math.isfinite(inside) and inside < INPUT_GOAL:
         said.append(f"In the input regions the free run reaches r = {words.score(inside)}, less than {INPUT_GOAL:.2f}.")
     if standing(reading) == "worse":
         said.append(
-            f"A baseline ({name_of(best_baseline(reading)[0]).lower()}) predicts the non-input regions "
-            "better than the twin."
+            f"A baseline ({name_of(best_baseline(reading)[0]).lower()}) predicts the non-input regions better than "
+            "the twin."
         )
     if run is not None:
         flat = [name for name, r in zip(run.regions, run.pcc, strict=True) if not math.isfinite(r)]

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 Array = npt.NDArray[np.float64]
 
 _WIDTH = 9.4
+MOST_PANELS = 12
 
 
 def _panels(count: int, height: float = 1.45, columns: int = 2) -> tuple[Figure, list[Axes]]:
@@ -37,7 +38,7 @@ def _panels(count: int, height: float = 1.45, columns: int = 2) -> tuple[Figure,
 def drive_figure(time_s: Array, drive: Array, spread: Array, filtered: Array | None, inputs: Sequence[str]) -> Figure:
     """Draw the estimated current of each input region with its posterior spread.
 
-    Up to 12 inputs get a panel each; more are shown as a map (input by time).
+    Up to `MOST_PANELS` inputs get a panel each; more are shown as a map (input by time).
 
     Parameters
     ----------
@@ -56,7 +57,7 @@ def drive_figure(time_s: Array, drive: Array, spread: Array, filtered: Array | N
     >>> [axis.get_title("left") for axis in figure.axes]
     ['a', 'b']
     """
-    if len(inputs) > 12:
+    if len(inputs) > MOST_PANELS:
         return _map_figure(time_s, drive, inputs, "estimated current (model units)")
     figure, axes = _panels(len(inputs))
     for index, axis in enumerate(axes):
@@ -95,7 +96,10 @@ def _map_figure(time_s: Array, values: Array, names: Sequence[str], label: str) 
     stride = max(1, len(names) // 48)
     axis.set_yticks(range(0, len(names), stride), list(names)[::stride], fontsize=6.5)
     axis.set_xlabel("time (s)")
-    figure.colorbar(image, ax=axis, label=label, fraction=0.03, pad=0.01)
+    bar = figure.colorbar(image, ax=axis, fraction=0.03, pad=0.01)
+    bar.set_label(label, fontsize=8)
+    bar.ax.tick_params(labelsize=8, length=2, color=style.MUTED)
+    bar.outline.set_visible(False)
     return figure
 
 
@@ -259,11 +263,11 @@ def scores_figure(
         axis.plot([value], [row], "o", color=colour, markerfacecolor=face, markersize=7 if is_twin else 5)
         axis.annotate(
             f"{value:.2f}".replace("-", "−"),
-            (value, row),
-            xytext=(7 if value >= 0 else -7, 0),
+            (max(value, 0.0), row),
+            xytext=(7, 0),
             textcoords="offset points",
             va="center",
-            ha="left" if value >= 0 else "right",
+            ha="left",
             fontsize=8,
             fontweight="bold" if is_twin else "normal",
             bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.8},

@@ -84,8 +84,8 @@ def _sections(result: Result) -> list[Section]:
         import matplotlib  # noqa: F401
     except ImportError as missing:
         raise InputError(
-            f"the report needs the library '{missing.name}', which is not installed; "
-            "install it with: pip install 'twinbrain[report]'."
+            f"the report needs the library '{missing.name}', which is not installed; install it with: pip install "
+            "'twinbrain[report]'."
         ) from None
     from twinbrain.report.sections import all_sections
 
@@ -102,6 +102,7 @@ def _fill(sections: list[Section]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["tie"] = lambda text: text.replace(" = ", "\u00a0=\u00a0").replace(" %", "\u00a0%")
     return environment.get_template("page.html").render(
         sections=sections, title=sections[0].title, css=(_HERE / "page.css").read_text(encoding="utf-8")
     )

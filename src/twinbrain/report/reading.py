@@ -269,12 +269,15 @@ class Reading:
     @cached_property
     def fano(self) -> float | None:
         """Fano factor of the twin's population spike count in 4 ms."""
-        found = self.attribute("twin", "fano")
-        return float(found) if found is not None else None
+        return _finite(self.attribute("twin", "fano"))
 
     @cached_property
     def mean_rate_hz(self) -> float | None:
         """Mean firing rate of the twin, Hz."""
         found = self.attribute("twin", "mean_rate_hz")
         found = found if found is not None else self.scores.get("mean_rate_hz")
-        return float(found) if found is not None else None
+        return _finite(found)
+
+
+def _finite(value: Any) -> float | None:
+    return float(value) if value is not None and np.isfinite(float(value)) else None

@@ -91,9 +91,8 @@ def _table(reading: Reading, which: str, label: str) -> Table | None:
         cells = [words.score(shown[key]) if key in shown else "" for key, _ in columns]
         rows.append(("Ceiling: split halves", *cells))
     note = (
-        "r: Pearson correlation, higher is better; rms and norms: lower is better. n regions, Δ the "
-        "difference of the two FC "
-        "matrices, R the recorded one. Baselines that are given the inputs' record score 1 there by "
+        "r: Pearson correlation, higher is better; rms and norms: lower is better. n regions, Δ the difference of "
+        "the two FC matrices, R the recorded one. Baselines that are given the inputs' record score 1 there by "
         "construction."
     )
     return Table(label, ("", *(title for _, title in columns)), rows, note, strong=(0,))
@@ -175,9 +174,8 @@ def difference_sentence(reading: Reading) -> str:
         return "The results do not say how the twin stands to its best baseline."
     verdict = {"better": "is better than", "worse": "falls short of", "open": "cannot be told from"}[standing(reading)]
     return (
-        f"In regions without estimated current the twin {verdict} the best baseline "
-        f"({name_of(name).lower()}): difference of "
-        f"correlations {words.decimals(value, 3)}, "
+        f"In regions without estimated current the twin {verdict} the best baseline ({name_of(name).lower()}): "
+        f"difference of correlations {words.decimals(value, 3)}, "
         + (
             f"95 % interval {words.decimals(low, 3)} to {words.decimals(high, 3)}."
             if math.isfinite(low) and math.isfinite(high)

@@ -74,9 +74,8 @@ def brain(reading: Reading) -> Section:
         "connectome",
         brain_views.connectome_view(weights, positions, inputs),
         "Glass brain from the left, the back, the right and above with the strongest connections between regions.",
-        "Structural connectome. The 240 strongest connections (darker: stronger, logarithmic); a disc is a "
-        "region, its "
-        "area grows with the region's total connection strength; orange: input regions.",
+        "Structural connectome. The 240 strongest connections (darker: stronger, logarithmic); a disc is a region, "
+        "its area grows with the region's total connection strength; orange: input regions.",
     )
     for name, label, title in (
         ("neurons", "neurons", "Neurons per region"),
@@ -90,8 +89,7 @@ def brain(reading: Reading) -> Section:
                 brain_views.markers_view(values, positions, inputs, label=label),
                 f"Glass brain; every region is a disc coloured by its value: {title.lower()}.",
                 f"{title}, from {words.number(np.nanmin(values))} ({extreme[1]}) to "
-                f"{words.number(np.nanmax(values))} "
-                f"({extreme[0]}). Orange rings: input regions.",
+                f"{words.number(np.nanmax(values))} ({extreme[0]}). Orange rings: input regions.",
             )
             break
     pcc = np.array([reading.region_pcc.get(name, math.nan) for name in regions])
@@ -108,9 +106,8 @@ def brain(reading: Reading) -> Section:
                 areas=[46.0] * len(regions),
             ),
             "Glass brain; every region is a disc coloured by the correlation of simulated and recorded BOLD.",
-            "Where the free run agrees with the record: correlation of band-passed BOLD in each region. "
-            "Orange rings: "
-            "input regions.",
+            "Where the free run agrees with the record: correlation of band-passed BOLD in each region. Orange "
+            "rings: input regions.",
         )
     return section
 
@@ -145,10 +142,7 @@ def fit(reading: Reading) -> Section:
             names,
         ),
         f"Estimated current over time into {words.listed(names)}, with its posterior spread.",
-        "Estimated current. Blue: mean of the fixed-lag smoother, with one and two posterior standard "
-        "deviations. Grey: what "
-        "the filter believed before it had seen the BOLD that the current causes seconds later."
-        + ("" if spread is not None else " The results hold no spread."),
+        _drive_caption(len(names), spread),
     )
     target, forecast = dataset.get("target"), dataset.get("forecast")
     if target is None or forecast is None:
@@ -156,7 +150,7 @@ def fit(reading: Reading) -> Section:
         return section
     observed, predicted = series.paired(target, forecast)
     regions = [str(name) for name in observed["region"].values]
-    chosen = [index for index, name in enumerate(regions) if name in reading.inputs][:12] or [0]
+    chosen = [index for index, name in enumerate(regions) if name in reading.inputs] or [0]
     y, f = (np.asarray(a.values, dtype=np.float64)[:, chosen] for a in (observed, predicted))
     late = 10 if len(y) > 30 else 0  # the ensemble finds its way first; these rows are drawn but not counted
     r_forecast = series.column_correlation(y[late:], f[late:])
@@ -168,26 +162,26 @@ def fit(reading: Reading) -> Section:
         band = np.asarray(sd_paired.values, dtype=np.float64)[:, chosen]
     mean, scale = y.mean(axis=0), np.where(y.std(axis=0) > 0, y.std(axis=0), np.nan)
     forecast_pcc, persistence_pcc = series.mean_of(r_forecast), series.mean_of(r_persistence)
+    most = figures.MOST_PANELS
+    raw_persistence = _raw_persistence(reading, [regions[i] for i in chosen])
     section.say(
-        f"One volume ahead, the forecast correlates r = {words.score(forecast_pcc)} with the record in the "
-        "input regions; "
-        f"merely repeating the volume before (persistence) gives r = {words.score(persistence_pcc)}{_raw_persistence(reading, [regions[i] for i in chosen])}. BOLD "
-        "is slow, so the next "
-        "volume is easy to guess, and the filter has just been corrected with the one before: a good "
-        "forecast alone proves "
-        "little. What counts is the free run below, in which nothing is corrected."
+        f"One volume ahead, the forecast correlates r = {words.score(forecast_pcc)} with the record in the input "
+        "regions; merely repeating the volume before (persistence) gives r = "
+        f"{words.score(persistence_pcc)}{raw_persistence}. BOLD is slow, so the next volume is easy to guess, and "
+        "the filter has just been corrected with the one before: a good forecast alone proves little. What counts "
+        "is the free run below, in which nothing is corrected."
     )
     section.show(
         "forecast",
         figures.traces_figure(
             np.asarray(observed["time"].values, dtype=np.float64),
-            (y - mean) / scale,
-            (f - mean) / scale,
-            band / scale,
-            [regions[i] for i in chosen],
+            ((y - mean) / scale)[:, :most],
+            ((f - mean) / scale)[:, :most],
+            (band / scale)[:, :most],
+            [regions[i] for i in chosen][:most],
             [
                 f"forecast r = {words.score(a)}, persistence r = {words.score(b)}"
-                for a, b in zip(r_forecast, r_persistence, strict=True)
+                for a, b in zip(r_forecast[:most], r_persistence[:most], strict=True)
             ],
             label="forecast, one volume ahead",
             colour=style.FORECAST,
@@ -196,9 +190,21 @@ def fit(reading: Reading) -> Section:
         ),
         "Recorded BOLD of the input regions and the ensemble's forecast of each next volume, with its spread.",
         "Forecast inside the filter against the target it was given"
-        + (f"; correlations leave out the first {late} volumes, in which the ensemble finds its way." if late else "."),
+        + (f"; correlations leave out the first {late} volumes, in which the ensemble finds its way" if late else "")
+        + (f"; the first {most} of {len(chosen)} input regions are drawn." if len(chosen) > most else "."),
     )
     return section
+
+
+def _drive_caption(inputs: int, spread: Array | None) -> str:
+    sd = f"The posterior sd is {words.number(series.mean_of(spread))} on average." if spread is not None else ""
+    if inputs > figures.MOST_PANELS:
+        return f"Estimated current, mean of the fixed-lag smoother, a row per input region. {sd}"
+    return (
+        "Estimated current. Blue: mean of the fixed-lag smoother, with one and two posterior standard deviations. "
+        "Grey: what the filter believed before it had seen the BOLD that the current causes seconds later. "
+        + (sd or "The results hold no spread.")
+    )
 
 
 def _raw_persistence(reading: Reading, regions: list[str]) -> str:
@@ -256,7 +262,7 @@ def free_run(reading: Reading) -> Section:
             caption,
         )
 
-    ins = [int(i) for i in np.flatnonzero(is_input)][:12]
+    ins = [int(i) for i in np.flatnonzero(is_input)][: figures.MOST_PANELS]
     if ins:
         traces(
             ins,
@@ -343,13 +349,11 @@ def connectivity(reading: Reading) -> Section:
         agreement = float(series.column_correlation(recorded[upper][:, None], simulated[upper][:, None])[0])
     ceiling = reading.ceiling().get("fc_pcc")
     section.say(
-        "Over all pairs of regions, simulated and recorded correlations agree with r = "
-        f"{words.score(agreement)}"
+        f"Over all pairs of regions, simulated and recorded correlations agree with r = {words.score(agreement)}"
         + (f" (two halves of the recording agree with r = {words.score(ceiling)})" if ceiling is not None else "")
         + f". The mean correlation is {words.score(series.mean_of(recorded[upper]))} in the record and "
-        f"{words.score(series.mean_of(simulated[upper]))} in the twin: a few inputs make regions move together "
-        "more than they do in "
-        "a person when it is higher, and noise of a small network pulls them apart when it is lower."
+        f"{words.score(series.mean_of(simulated[upper]))} in the twin. Too high a mean says that regions merely "
+        "copy their few inputs; too low a mean, that the noise of a small network pulls them apart."
     )
     section.show(
         "connectivity",

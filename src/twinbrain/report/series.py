@@ -14,7 +14,7 @@ from twinbrain.errors import InputError
 Array = npt.NDArray[np.float64]
 
 # Order and prefix of the AAL families, from front to back and from cortex to deep nuclei (Rolls et al. 2015).
-_SYSTEMS: tuple[tuple[str, tuple[str, ...]], ...] = (
+SYSTEMS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("Frontal", ("Precentral", "Frontal", "Supp_Motor", "Rolandic", "Paracentral")),
     ("Orbital", ("OFC", "Rectus", "Olfactory", "Frontal_Med_Orb", "Frontal_Inf_Orb")),
     ("Limbic", ("Insula", "Cingul", "Hippocampus", "ParaHippocampal", "Amygdala")),
@@ -33,7 +33,7 @@ def system_of(region: str) -> str:
     >>> system_of("Thalamus_L"), system_of("Frontal_Med_Orb_R"), system_of("area 7")
     ('Deep nuclei', 'Orbital', 'Other')
     """
-    matches = [(len(p), system) for system, prefixes in _SYSTEMS for p in prefixes if region.startswith(p)]
+    matches = [(len(p), system) for system, prefixes in SYSTEMS for p in prefixes if region.startswith(p)]
     return max(matches)[1] if matches else "Other"
 
 
@@ -66,7 +66,7 @@ def readable_order(regions: Sequence[str]) -> tuple[list[int], list[tuple[str, i
     >>> readable_order(["Insula_R", "Thalamus_L", "Cuneus_L"])
     ([2, 1, 0], [('L Occipital', 0, 1), ('L Deep nuclei', 1, 2), ('R Limbic', 2, 3)])
     """
-    ranks = {system: rank for rank, (system, _) in enumerate(_SYSTEMS)} | {"Other": len(_SYSTEMS)}
+    ranks = {system: rank for rank, (system, _) in enumerate(SYSTEMS)} | {"Other": len(SYSTEMS)}
     sides = {"L": 0, "R": 1, "": 2}
     keys = [(sides[hemisphere_of(r)], ranks[system_of(r)]) for r in regions]
     order = sorted(range(len(regions)), key=lambda index: (*keys[index], index))

@@ -69,8 +69,7 @@ def _headline(reading: Reading, inside: float, outside: float) -> str:
         "open": f"; {rest} it does about as well as the best baseline ({beside})." if name else f"; {rest}.",
     }
     return (
-        f"Left to itself, the twin {follows} the person's BOLD in its {words.small(len(reading.inputs))} "
-        "input "
+        f"Left to itself, the twin {follows} the person's BOLD in its {words.small(len(reading.inputs))} input "
         f"region{plural} (r = {words.score(inside)}){others[standing(reading)]}"
     )
 
@@ -82,16 +81,14 @@ def _story(reading: Reading) -> str:
     if math.isfinite(neurons):
         regions = f" in {len(run.regions)} regions" if run else ""
         parts.append(
-            f"The model holds {words.count(neurons)} neurons{regions}, joined by {words.count(synapses)} "
-            "synapses after this "
-            "person's structural connectome."
+            f"The model holds {words.count(neurons)} neurons{regions}, joined by {words.count(synapses)} synapses "
+            "after this person's structural connectome."
         )
     if run is not None:
         tr = reading.repetition_time_s or math.nan
         parts.append(
-            f"It was compared with {len(run.time_s)} volumes ({words.seconds(len(run.time_s) * tr)}) of "
-            "recorded BOLD "
-            "without any correction while it ran."
+            f"It was compared with {len(run.time_s)} volumes ({words.seconds(len(run.time_s) * tr)}) of recorded "
+            "BOLD without any correction while it ran."
         )
     rate, fano = reading.mean_rate_hz, reading.fano
     if rate is not None and math.isfinite(rate):
@@ -99,10 +96,9 @@ def _story(reading: Reading) -> str:
         if fano is not None and math.isfinite(fano):
             state = "asynchronously" if fano < FANO_LIMIT else "in synchrony"
             text += (
-                f", {state}: the Fano factor (variance over mean) of the whole brain's spike count in 4 ms "
-                "is "
-                f"{words.number(fano, 2)}, where 1 means independent neurons and {FANO_LIMIT:.0f} or more "
-                "counts as synchronous"
+                f", {state}: the Fano factor (variance over mean) of the whole brain's spike count in 4 ms is "
+                f"{words.number(fano, 2)}, where 1 means independent neurons and {FANO_LIMIT:.0f} or more counts as "
+                "synchronous"
             )
         else:
             text += "; whether asynchronously is not known, since the results hold no Fano factor"
@@ -171,20 +167,18 @@ def _meaning(reading: Reading, inside: float) -> tuple[list[str], list[str]]:
     name, _ = best_baseline(reading)
     other = name_of(name).lower() if name else "the best baseline"
     shows = [
-        "The estimated currents carry the recording: replayed into a new network with other wiring and "
-        "noise, they "
+        "The estimated currents carry the recording: replayed into a new network with other wiring and noise, they "
         f"reproduce the input regions' BOLD with r = {words.score(inside)}."
         if inside >= INPUT_GOAL
         else f"The estimated currents reproduce the input regions' BOLD with r = {words.score(inside)} "
-        "only; the goal is "
-        f"{INPUT_GOAL:.2f}.",
+        f"only; the goal is {INPUT_GOAL:.2f}.",
         "How far that activity spreads: every other region is reached through the connectome alone.",
     ]
     if standing(reading) == "better":
         shows.append(f"The spiking network adds something that {other} does not have.")
     shows_not = [
-        "Agreement in the input regions is agreement with data the currents were fitted to, not a "
-        "prediction of new data.",
+        "Agreement in the input regions is agreement with data the currents were fitted to, not a prediction of "
+        "new data.",
         "One person, one recording and one seed: differences of a few hundredths may be chance.",
         "It is a model for research. It says nothing about this person's health.",
     ]

