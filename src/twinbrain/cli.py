@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from twinbrain.config import Study
     from twinbrain.data.subject import Subject
-    from twinbrain.experiment.main_job import Prepared
+    from twinbrain.experiment.prepare import Prepared
 
 __all__ = ["main"]
 
@@ -69,7 +69,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Interrupted as stopped:
         return _say(str(stopped), 75)
     except KeyboardInterrupt:
-        return _say("stopped", 75 if command in _RESUMABLE else 1)
+        if command not in _RESUMABLE:
+            return _say("stopped", 1)
+        return _say("stopped at once; 'twinbrain resume DIR' goes on from the last checkpoint", 75)
     except MemoryError:
         return _say("the memory of this machine does not suffice; ask for fewer neurons or members", 1)
     except BrokenPipeError:  # the reader of our output went away, as in `twinbrain check ... | head`
@@ -313,7 +315,7 @@ def _check(options: argparse.Namespace) -> None:
         study = _with_options(study, options)
     else:
         study = _with_options(read_study(path), options)
-    from twinbrain.experiment.main_job import prepare
+    from twinbrain.experiment.prepare import prepare
 
     ready = prepare(study)
     _show_person(ready.person)

@@ -7,6 +7,7 @@ import xarray as xr
 
 from twinbrain.analyse.align import to_regions
 from twinbrain.assimilate.fit import Fit
+from twinbrain.circuit import canonical, laminar
 from twinbrain.data.subject import Subject
 from twinbrain.network import Network
 from twinbrain.simulate import Run
@@ -75,9 +76,8 @@ def fit_group(fit: Fit, time_s: np.ndarray) -> xr.Dataset:
     """
     names = ("drive", "spread", "filter_mean", "forecast", "forecast_spread", "target")
     arrays = {name: (fit.drive.values if name == "drive" else getattr(fit, name)) for name in names}
-    group = xr.Dataset(
-        {name: array.assign_coords(time=("time", time_s, {"units": "s"})) for name, array in arrays.items()}
-    )
+    time = ("time", time_s, {"units": "s"})
+    group = xr.Dataset({name: array.assign_coords(time=time) for name, array in arrays.items()})
     return group.assign_attrs(repetition_time_s=fit.drive.repetition_time_s, shape=fit.drive.shape, **fit.diagnostics)
 
 
@@ -119,7 +119,8 @@ def laminar_group(run: Run, network: Network) -> xr.Dataset:
 
     ``mean_rate_hz`` (layer) and ``rate_time`` (time, layer), in Hz, means over neurons.
     """
-    names = list(dict.fromkeys(network.populations["name"]))
+    present = set(network.populations["name"])
+    names = [name for name in (*laminar().populations, *canonical().populations) if name in present]
     rate, size = run.firing_rate, run.firing_rate["pop_size"]
     over_time = [
         (rate * size).isel(population=which).sum("population").values / max(int(size.values[which].sum()), 1)

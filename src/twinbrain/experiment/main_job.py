@@ -1,8 +1,9 @@
 """The main job: a person's scans become a fitted spiking brain, run freely and scored.
 
-Stages: subject -> network -> assimilate -> twin -> laminar -> compare. What a stage found is stored when it ends;
-inside the long ones the state is kept every few repetition times. So a run that was stopped, by hand, by a batch
-system or by a crash, goes on where it was, and its arrays equal those of a run that was never stopped.
+Person, Brain and networks are prepared first, so that mistakes show at once. Then come the stages assimilate ->
+twin -> laminar -> compare -> report. What a stage found is stored when it ends; inside the long ones the state is
+kept every few repetition times. So a run that was stopped, by hand, by a batch system or by a crash, goes on where
+it was, and its arrays equal those of a run that was never stopped.
 """
 
 from __future__ import annotations
@@ -20,152 +21,25 @@ from types import FrameType
 from typing import Any
 
 import msgspec
-import numpy as np
 import pandas as pd
 import xarray as xr
 
 from twinbrain import store
 from twinbrain.analyse.similarity import compare
 from twinbrain.assimilate.fit import assimilate
-from twinbrain.brain import Brain
 from twinbrain.config import Study, check_study, read_study, to_toml
-from twinbrain.data.read import read_subject
-from twinbrain.data.sample import load_sample
-from twinbrain.data.subject import Subject
 from twinbrain.drive import Drive
-from twinbrain.errors import InputError, Interrupted, nearest
+from twinbrain.errors import InputError, Interrupted
 from twinbrain.experiment import groups
+from twinbrain.experiment.prepare import Prepared, prepare, warnings_of
 from twinbrain.network import Network
-from twinbrain.neuron import parameter_set
 from twinbrain.progress import Tracker, track
 from twinbrain.simulate import Record, Run, simulate
 
-__all__ = ["Prepared", "prepare", "resume_study", "run_study"]
+__all__ = ["resume_study", "run_study"]
 
 _LOG = logging.getLogger(__name__)
 _SETTLE_S = 1.0  # of the laminar run, before rates are counted
-_EXCHANGE_S = 0.001
-
-
-@dataclass(frozen=True, eq=False)
-class Prepared:
-    """What a study is about, read and checked; nothing has been simulated.
-
-    Attributes
-    ----------
-    person, brain
-        Whose data, and the model's anatomy.
-    network
-        Network of the ensemble's members.
-    twin
-        The larger network that is run freely.
-    laminar
-        The network with laminar columns, or None.
-    bold
-        (time, region) the recorded run.
-    stretch
-        Which of its volumes are assimilated.
-    """
-
-    person: Subject
-    brain: Brain
-    network: Network
-    twin: Network
-    laminar: Network | None
-    bold: xr.DataArray
-    stretch: slice
-
-    @property
-    def time_s(self) -> np.ndarray:
-        """Times of the assimilated volumes in the recording, s."""
-        return np.asarray(self.bold["time"].values[self.stretch], np.float64)
-
-    @property
-    def repetition_time_s(self) -> float:
-        """Repetition time of the recorded run, s."""
-        return float(self.bold.attrs["repetition_time_s"])
-
-
-def prepare(study: Study) -> Prepared:
-    """Read the person, build the Brain and specify the networks, so that mistakes show before anything runs.
-
-    Raises
-    ------
-    InputError
-        If the data, the run, an input region, the volumes or a network of the study cannot be used.
-
-    Examples
-    --------
-    >>> prepare.__annotations__["study"]
-    'Study'
-    """
-    study = check_study(study)
-    person = _person(study)
-    bold, stretch = _recording(study, person)
-    brain = Brain.from_subject(
-        person,
-        study.brain.level,
-        study.brain.voxel_mm,
-        partners=study.brain.partners,
-        seed=study.network.seed,
-    )
-    for name in study.assimilation.inputs:
-        if name not in brain.regions:
-            raise InputError(
-                f"assimilation.inputs: '{name}' is not one of the {len(brain.regions)} regions of "
-                f"'{person.name}'{nearest(name, brain.regions)}"
-            )
-    parameters = parameter_set(study.network.parameters)
-    if study.network.overrides:
-        parameters = parameters.changed(study.network.overrides)
-    network = Network(
-        brain,
-        neurons=study.assimilation.neurons,
-        in_degree=study.network.in_degree,
-        circuit=study.network.circuit,
-        parameters=parameters,
-        seed=study.network.seed,
-    )
-    laminar = None
-    if study.laminar.enabled:
-        laminar = Network(
-            brain,
-            neurons=study.laminar.neurons,
-            in_degree=study.network.in_degree,
-            circuit="laminar",
-            parameters=study.laminar.parameters,
-            seed=study.laminar.seed,
-        )
-    twin = network.scaled(neurons=study.twin.neurons, seed=study.twin.seed)
-    return Prepared(person, brain, network, twin, laminar, bold, stretch)
-
-
-def _person(study: Study) -> Subject:
-    if study.subject.folder is not None:
-        return read_subject(study.subject.folder)
-    return load_sample(str(study.subject.sample))
-
-
-def _recording(study: Study, person: Subject) -> tuple[xr.DataArray, slice]:
-    """Find the recorded run and the stretch of it that is assimilated."""
-    run, fit = study.subject.run, study.assimilation
-    if run not in person.bold:
-        known = ", ".join(person.bold) or "no run at all"
-        raise InputError(f"subject.run: '{person.name}' has no run '{run}'{nearest(run, person.bold)}; it has {known}")
-    bold = person.bold[run].transpose("time", "region")
-    seconds = float(bold.attrs["repetition_time_s"])
-    if seconds < _EXCHANGE_S:
-        raise InputError(
-            f"the repetition time of '{person.name}' is {seconds} s, expected at least one step of {_EXCHANGE_S} s; "
-            "it is given in seconds"
-        )
-    stop = fit.first_volume + fit.volumes
-    if stop > bold.sizes["time"]:
-        raise InputError(
-            f"assimilation.volumes: volumes {fit.first_volume} to {stop - 1} are asked for, but run '{run}' of "
-            f"'{person.name}' has {bold.sizes['time']}; lower volumes or first_volume"
-        )
-    return bold, slice(fit.first_volume, stop)
 
 
 def run_study(
@@ -212,11 +86,12 @@ def run_study(
     >>> run_study(demo_study(), "out/")          # doctest: +SKIP
     """
     study = check_study(study)
+    ready = prepare(study)  # a mistake in the data leaves no folder behind
     out = store.output_folder(out)
     with store.locked(out), _Stop() as stop:
         if not _admit(study, out, resume, overwrite):
             return out
-        job = _Job(study, out, progress, stop, resumed=resume)
+        job = _Job(study, ready, out, progress, stop, resumed=resume)
         try:
             job.run(finish)
         except Interrupted:
@@ -310,27 +185,26 @@ class _Job:
     """One run of a study: what is known so far, and where it is stored."""
 
     study: Study
+    ready: Prepared
     out: Path
     progress: bool
     stop: _Stop
     resumed: bool
-    stage: str = "subject"
+    stage: str = "assimilate"
     groups: dict[str, xr.Dataset] = field(default_factory=dict)
     provenance: dict[str, Any] = field(default_factory=dict)
     begun: float = field(default_factory=time.monotonic)
 
     def run(self, finish: Callable[[Path], object] | None) -> None:
         """Go through the stages; those that are stored are not repeated."""
-        self.enter("subject")
+        ready = self.ready
+        self.provenance = self.explain(ready)
         if self.resumed and (self.out / "checksums.json").exists():
             stored = store.load(self.out)
             self.groups = {name: stored.groups[name].load() for name in stored.groups}
-        self.enter("network")
-        ready = prepare(self.study)
-        self.provenance = self.explain(ready)
         self.enter("assimilate")
         if "fit" not in self.groups:
-            self.keep(fit=_assimilate(self, ready))
+            self.keep(fit=_assimilate(self))
         self.keep(
             recorded=groups.recorded_group(ready.bold, self.groups["fit"]["target"], ready.person.name),
             brain=groups.brain_group(ready.person, ready.twin),
@@ -338,12 +212,12 @@ class _Job:
         )
         self.enter("twin")
         if "twin" not in self.groups:
-            self.keep(twin=_twin(self, ready))
+            self.keep(twin=_twin(self))
         self.enter("laminar")
         if ready.laminar is not None and "laminar" not in self.groups:
-            self.keep(laminar=_laminar(self, ready, ready.laminar))
+            self.keep(laminar=_laminar(self, ready.laminar))
         self.enter("compare")
-        scores, table = _compare(self, ready)
+        scores, table = _compare(self)
         self.enter("report")
         wall_s, peak_gb = self.stop_clock()
         scores |= {"wall_s": wall_s, "peak_memory_gb": peak_gb}
@@ -410,7 +284,7 @@ class _Job:
             inputs=dict(ready.person.provenance),
             subject={"person": ready.person.name, "run": study.subject.run, "regions": len(ready.brain.regions)},
             network=ready.twin.describe(),
-            warnings=_warnings(ready),
+            warnings=warnings_of(ready),
         )
         file = self.out / "provenance.json"
         if self.resumed and file.exists():
@@ -444,23 +318,12 @@ class _Job:
             yield tell
 
 
-def _warnings(ready: Prepared) -> list[str]:
-    said = []
-    steps = ready.repetition_time_s / _EXCHANGE_S
-    if abs(steps - round(steps)) > 1e-6:
-        said.append(
-            f"The repetition time of {ready.repetition_time_s:g} s is no whole number of 1-ms steps: BOLD is sampled "
-            "at the nearest step, at most half a step off."
-        )
-    return said
-
-
-def _assimilate(job: _Job, ready: Prepared) -> xr.Dataset:
+def _assimilate(job: _Job) -> xr.Dataset:
     fit, study = job.study.assimilation, job.study
     with job.follow("assimilation") as tell:
         found = assimilate(
-            ready.network,
-            ready.bold,
+            job.ready.network,
+            job.ready.bold,
             fit.inputs,
             members=fit.members,
             first_volume=fit.first_volume,
@@ -481,10 +344,10 @@ def _assimilate(job: _Job, ready: Prepared) -> xr.Dataset:
             checkpoint=job.checkpoint("assimilate"),
             checkpoint_every=study.execution.checkpoint_every,
         )
-    return groups.fit_group(found, ready.time_s)
+    return groups.fit_group(found, job.ready.time_s)
 
 
-def _twin(job: _Job, ready: Prepared) -> xr.Dataset:
+def _twin(job: _Job) -> xr.Dataset:
     """Run the larger network under the estimated drive, without any correction."""
     twin, fit = job.study.twin, job.groups["fit"]
     drive = Drive(
@@ -492,15 +355,15 @@ def _twin(job: _Job, ready: Prepared) -> xr.Dataset:
     )
     start = max(0.0, (drive.duration_s - twin.raster_s) / 2)
     record = Record(
-        spikes=groups.raster_neurons(ready.twin).tolist(), spikes_from_s=start, spikes_to_s=start + twin.raster_s
+        spikes=groups.raster_neurons(job.ready.twin).tolist(), spikes_from_s=start, spikes_to_s=start + twin.raster_s
     )
     warm_up_s = twin.warm_up * drive.repetition_time_s
     return groups.twin_group(
-        _simulate(job, ready.twin, "free run", drive, None, warm_up_s, twin.seed, record), ready.twin
+        _simulate(job, job.ready.twin, "free run", drive, None, warm_up_s, twin.seed, record), job.ready.twin
     )
 
 
-def _laminar(job: _Job, ready: Prepared, network: Network) -> xr.Dataset:
+def _laminar(job: _Job, network: Network) -> xr.Dataset:
     """Run the laminar circuit at its own working point, for the rates of its layers."""
     laminar = job.study.laminar
     run = _simulate(
@@ -512,7 +375,7 @@ def _laminar(job: _Job, ready: Prepared, network: Network) -> xr.Dataset:
         _SETTLE_S,
         laminar.seed,
         Record(),
-        ready.repetition_time_s,
+        job.ready.repetition_time_s,
     )
     return groups.laminar_group(run, network)
 
@@ -546,14 +409,14 @@ def _simulate(
         )
 
 
-def _compare(job: _Job, ready: Prepared) -> tuple[dict[str, Any], pd.DataFrame]:
+def _compare(job: _Job) -> tuple[dict[str, Any], pd.DataFrame]:
     """Score the free run; beside it the forecast inside the filter and persistence, which prove little."""
     fit, twin = job.groups["fit"], job.groups["twin"]
     similarity = compare(
         twin["bold"],
-        ready.bold,
+        job.ready.bold,
         job.study.assimilation.inputs,
-        connectome=ready.person.connectome,
+        connectome=job.ready.person.connectome,
         band_hz=job.study.assimilation.band_hz,
         seed=job.study.network.seed,
     )
