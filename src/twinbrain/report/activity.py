@@ -31,7 +31,7 @@ def activity(reading: Reading) -> Section:
     if rates is None or "pop_name" not in rates.coords:
         section.say("The results hold no firing rates of the twin.", kind="quiet")
     else:
-        rates = rates.transpose("time", "population")
+        rates = rates.transpose("time", "population").dropna("time", how="all")
         _rates(section, rates, layers)
         _over_time(section, rates, reading.inputs)
     if not layers:

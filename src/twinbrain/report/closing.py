@@ -91,6 +91,8 @@ def provenance(reading: Reading) -> Section:
     ):
         found = reading.scores.get(key)
         found = found if found is not None else series.dig(reading.provenance, key)
+        if key == "seed" and "seeds" in reading.provenance:
+            continue  # listed one by one below
         if found is not None and not isinstance(found, Mapping):
             spent.append((label, write(found)))
     if reading.status.startswith(("complete", "interrupted")):  # while a run makes its page it is still running

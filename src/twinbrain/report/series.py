@@ -191,8 +191,10 @@ def paired(recorded: xr.DataArray, simulated: xr.DataArray) -> tuple[xr.DataArra
     """
     have = {str(name) for name in recorded["region"].values}
     both = [str(name) for name in simulated["region"].values if str(name) in have]
-    recorded = recorded.transpose("time", "region").sel(region=both)
-    simulated = simulated.transpose("time", "region").sel(region=both)
+    recorded = recorded.transpose("time", "region").sel(region=both).dropna("time", how="all")
+    simulated = simulated.transpose("time", "region").sel(region=both).dropna("time", how="all")
+    if not (both and recorded.sizes["time"] and simulated.sizes["time"]):
+        return recorded.isel(time=[]), simulated.isel(time=[])
     there = np.asarray(recorded["time"].values, dtype=np.float64)
     here = np.asarray(simulated["time"].values, dtype=np.float64)
     nearest = np.abs(there[None, :] - here[:, None]).argmin(axis=1)
