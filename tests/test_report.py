@@ -246,7 +246,7 @@ def test_an_unknown_state_is_not_called_asynchronous(example: Example) -> None:
 
 def test_hostile_names_are_escaped() -> None:
     evil = without(make_example(bases=3, volumes=80), "brain", "fit")
-    evil.study["subject"]["sample"] = "<script>alert(1)</script>"
+    evil.groups["recorded"].attrs["subject"] = "<script>alert(1)</script>"
     names = ["</script><b>", *[str(n) for n in evil.groups["twin"]["region"].values[1:]]]
     for name in ("twin", "recorded"):
         evil.groups[name] = evil.groups[name].assign_coords(region=names)

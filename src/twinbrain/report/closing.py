@@ -53,7 +53,7 @@ def facts(reading: Reading) -> words.Facts:
         subject=reading.subject,
         sample=bool(person.get("sample")),
         regions=len(regions) or None,
-        aal=sum(series.system_of(name) != "Other" for name in regions) > 0.8 * len(regions) > 0,
+        aal=len(regions) >= 90 and {"OFCmed_L", "Thalamus_L"} <= set(regions),
         volumes=int(drive.sizes["time"]) if drive is not None else fit.get("volumes"),
         repetition_time_s=reading.repetition_time_s,
         band_hz=reading.band_hz,

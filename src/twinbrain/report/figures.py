@@ -327,8 +327,8 @@ def rates_figure(
             rates,
             ".",
             color=colour,
-            alpha=0.35,
-            markersize=4,
+            alpha=0.5,
+            markersize=6,
             mew=0,
         )
         mean = mean_of(rates)

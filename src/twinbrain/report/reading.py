@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import PurePath
 from typing import Any, Protocol
 
 import numpy as np
@@ -151,10 +152,11 @@ class Reading:
     @cached_property
     def subject(self) -> str:
         """The person's name."""
-        section = self.section("subject")
-        found = section.get("sample") or section.get("name") or section.get("folder")
-        found = found or self.attribute("recorded", "subject") or series.dig(self.provenance, "subject", "person")
-        return str(found) if found and not isinstance(found, Mapping) else "an unnamed person"
+        section, person = self.section("subject"), self.provenance.get("subject")
+        found = self.attribute("recorded", "subject") or section.get("sample") or section.get("name")
+        found = found or (person.get("person") if isinstance(person, Mapping) else person)
+        found = found or PurePath(str(section.get("folder") or "")).name
+        return str(found) if found else "an unnamed person"
 
     @cached_property
     def inputs(self) -> tuple[str, ...]:

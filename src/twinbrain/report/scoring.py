@@ -172,28 +172,32 @@ def difference_sentence(reading: Reading) -> str:
     value, low, high = difference(reading)
     if not name or not math.isfinite(value):
         return "The results do not say how the twin stands to its best baseline."
-    verdict = {"better": "is better than", "worse": "falls short of", "open": "cannot be told from"}[standing(reading)]
+    state = standing(reading)
+    if state == "unknown":
+        return (
+            f"In regions without estimated current the twin and the best baseline ({name_of(name).lower()}) differ by "
+            f"{words.decimals(value, 3)} in correlation, without an interval, since the recording is too short for one."
+        )
+    verdict = {"better": "is better than", "worse": "falls short of", "open": "cannot be told from"}[state]
     return (
         f"In regions without estimated current the twin {verdict} the best baseline ({name_of(name).lower()}): "
-        f"difference of correlations {words.decimals(value, 3)}, "
-        + (
-            f"95 % interval {words.decimals(low, 3)} to {words.decimals(high, 3)}."
-            if math.isfinite(low) and math.isfinite(high)
-            else "without an interval, since the recording is too short for one."
-        )
+        f"difference of correlations {words.decimals(value, 3)}, 95 % interval {words.decimals(low, 3)} to "
+        f"{words.decimals(high, 3)}."
     )
 
 
 def standing(reading: Reading) -> str:
-    """``"better"``, ``"worse"`` or ``"open"``: whether the interval of the difference leaves zero out.
+    """``"better"``, ``"worse"``, ``"open"`` (the interval of the difference holds zero) or ``"unknown"`` (no interval).
 
     Examples
     --------
     >>> from twinbrain.report.reading import Content
     >>> standing(Reading(Content()))
-    'open'
+    'unknown'
     """
     _, low, high = difference(reading)
+    if not (math.isfinite(low) and math.isfinite(high)):
+        return "unknown"
     if low > 0:
         return "better"
     return "worse" if high < 0 else "open"

@@ -66,7 +66,9 @@ def _headline(reading: Reading, inside: float, outside: float) -> str:
     others = {
         "better": f"; {rest} it does better than every baseline.",
         "worse": f"; {rest} the best baseline ({beside}) does better.",
-        "open": f"; {rest} it does about as well as the best baseline ({beside})." if name else f"; {rest}.",
+        "open": f"; {rest} it does about as well as the best baseline ({beside}).",
+        "unknown": f"; the rest of the brain reaches r = {words.score(outside)}"
+        + (f" (best baseline: {beside})." if name else "."),
     }
     return (
         f"Left to itself, the twin {follows} the person's BOLD in its {words.small(len(reading.inputs))} input "
@@ -127,7 +129,7 @@ def _numbers(reading: Reading, inside: float, outside: float) -> list[Number]:
     name, best = best_baseline(reading)
     fc = words.as_float(reading.scores_of("band_passed").get("fc_pcc"))
     low, high = RATE_RANGE_HZ
-    state = {"better": "good", "worse": "bad", "open": "plain"}[standing(reading)]
+    state = {"better": "good", "worse": "bad"}.get(standing(reading), "plain")
     degree = series.dig(reading.study, "in_degree")
     return [
         Number(
@@ -165,33 +167,34 @@ def _numbers(reading: Reading, inside: float, outside: float) -> list[Number]:
 
 def _meaning(reading: Reading, inside: float) -> tuple[list[str], list[str]]:
     name, _ = best_baseline(reading)
-    other = name_of(name).lower() if name else "the best baseline"
-    shows = [
-        "The estimated currents carry the recording: replayed into a new network with other wiring and noise, they "
-        f"reproduce the input regions' BOLD with r = {words.score(inside)}."
-        if inside >= INPUT_GOAL
-        else f"The estimated currents reproduce the input regions' BOLD with r = {words.score(inside)} "
-        f"only; the goal is {INPUT_GOAL:.2f}.",
-        "How far that activity spreads: every other region is reached through the connectome alone.",
-    ]
-    if standing(reading) == "better":
-        shows.append(f"The spiking network adds something that {other} does not have.")
+    other = name_of(name).lower() if name else ""
+    shows = ["How far activity spreads from the inputs: every other region is reached through the connectome alone."]
     shows_not = [
         "Agreement in the input regions is agreement with data the currents were fitted to, not a prediction of "
         "new data.",
         "One person, one recording and one seed: differences of a few hundredths may be chance.",
         "It is a model for research. It says nothing about this person's health.",
     ]
-    if standing(reading) != "better":
+    if inside >= INPUT_GOAL:
+        shows.insert(
+            0,
+            "The estimated currents carry the recording: replayed into a new network with other wiring and noise, they "
+            f"reproduce the input regions' BOLD with r = {words.score(inside)}.",
+        )
+    else:
         shows_not.insert(
             0,
-            "It does not show that spiking neurons explain the other regions: "
-            + (
-                f"{other} does better."
-                if standing(reading) == "worse"
-                else f"{other} does as well within the uncertainty."
-                if name
-                else "the results hold no baseline to compare with."
-            ),
+            "It does not show that the estimated currents carry the recording: replayed, they reproduce the input "
+            f"regions' BOLD with r = {words.score(inside)}, less than {INPUT_GOAL:.2f}.",
         )
+    reasons = {
+        "worse": f"{other} does better.",
+        "open": f"{other} does as well within the uncertainty.",
+        "unknown": "the results hold no interval of the difference to a baseline.",
+    }
+    state = standing(reading)
+    if state == "better":
+        shows.append(f"The spiking network adds something that the best baseline ({other}) does not have.")
+    else:
+        shows_not.insert(0, f"It does not show that spiking neurons explain the other regions: {reasons[state]}")
     return shows, shows_not
