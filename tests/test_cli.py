@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -245,6 +246,46 @@ def test_an_interruption_has_its_own_exit_code(
     monkeypatch.setattr(main_job, "run_study", stopped)
     assert main(["run", str(study), "--out", str(study.parent / "out")]) == 75
     assert capsys.readouterr().err.endswith("nothing is lost; go on with: twinbrain resume out\n")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_stopped_process_can_be_resumed(study: Path, number: signal.Signals) -> None:
+    out = study.parent / "out"
+    words = [sys.executable, "-m", "twinbrain", "-q", "run", str(study), "--out", str(out)]
+    with subprocess.Popen(words, stderr=subprocess.PIPE, text=True) as work:
+        while work.poll() is None and not list((out / "checkpoint").glob("assimilate.*")):
+            time.sleep(0.01)
+        work.send_signal(number)
+        _, said = work.communicate(timeout=100)
+    assert work.returncode == 75
+    assert said.splitlines()[-1].endswith(f"nothing is lost; go on with: twinbrain resume {out}")
+    assert main(["-q", "resume", str(out)]) == 0
+    assert (out / "report.html").exists()
+    assert main(["-q", "resume", str(out)]) == 0, "nothing is left to do"
+
+
+def test_the_demo_starts_anew_when_finished_and_goes_on_when_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from twinbrain.config import Study, demo_study
+    from twinbrain.experiment import main_job
+
+    seen: list[tuple[Study, bool, bool]] = []
+
+    def run_study(study: Study, _: str, *, resume: bool, overwrite: bool, **__: object) -> None:
+        seen.append((study, resume, overwrite))
+
+    monkeypatch.setattr(main_job, "run_study", run_study)
+    out = tmp_path / "demo"
+    assert main(["demo", "--out", str(out)]) == 0
+    store.write_status(out, "interrupted twin")
+    assert main(["demo", "--out", str(out)]) == 0
+    store.write_status(out, "complete")
+    assert main(["demo", "--out", str(out), "--threads", "2"]) == 0
+    assert [entry[1:] for entry in seen] == [(False, True), (True, False), (False, True)]
+    assert seen[0][0] == demo_study()
+    assert seen[2][0].execution.threads == 2
 
 
 def test_a_bug_is_called_a_bug(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

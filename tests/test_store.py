@@ -93,9 +93,7 @@ def test_what_is_saved_is_loaded_bit_for_bit(tmp_path: Path) -> None:
         st.sampled_from([np.float64, np.float32, np.float16, np.int64, np.uint8, np.bool_, np.complex128]),
         hnp.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=4),
     ),
-    names=st.lists(
-        st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=6), max_size=4
-    ),
+    names=st.lists(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=6), max_size=4),
 )
 def test_any_array_comes_back(tmp_path: Path, array: np.ndarray, names: list[str]) -> None:
     dims = tuple(f"d{k}" for k in range(array.ndim))
@@ -106,9 +104,9 @@ def test_any_array_comes_back(tmp_path: Path, array: np.ndarray, names: list[str
 class Score:
     """What a comparison looks like to the store."""
 
-    table = pd.DataFrame(
-        {"pcc": [0.1 + 0.2, np.nan], "name": ["NA", "x"]}, index=pd.Index(["a", "é"], name="region")
-    )
+    table = pd.DataFrame({"pcc": [0.1 + 0.2, np.nan], "name": ["NA", "x"]}, index=pd.Index(["a", "é"], name="region"))
+
+    provenance = {"seed": np.int64(4)}
 
     def to_dict(self) -> dict[str, object]:
         return {
@@ -141,6 +139,7 @@ def test_scores_tables_study_and_provenance(tmp_path: Path) -> None:
     pd.testing.assert_frame_equal(result.tables["plain"], plain)
     assert result.study == "[twin]\n"
     assert result.provenance == {"a": 1}
+    assert load(save(out, score=Score(), fit=sample())).provenance["objects"] == {"score": {"seed": 4}}
     again = load(save(out, fit=sample()))
     assert again.study == "[twin]\n", "the study stays with its folder"
     assert sorted(again.tables) == []
@@ -254,9 +253,7 @@ def test_a_file_that_was_put_in_is_named(tmp_path: Path) -> None:
         load(out)
 
 
-def test_a_newer_format_and_a_missing_manifest_are_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_newer_format_and_a_missing_manifest_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from twinbrain.store import results
 
     monkeypatch.setattr(results, "FORMAT", 2)
@@ -289,6 +286,21 @@ def test_places_that_cannot_be_used_are_named(tmp_path: Path) -> None:
         load(file)
 
 
+def test_a_study_beside_own_figures_is_no_results_folder(tmp_path: Path) -> None:
+    (tmp_path / "study.toml").write_text("")
+    (tmp_path / "figures").mkdir()
+    with pytest.raises(InputError, match="holds something else"):
+        save(tmp_path, fit=sample())
+    assert (tmp_path / "figures").exists()
+
+
+def test_clearing_removes_what_is_ours_and_nothing_else(tmp_path: Path) -> None:
+    out = save(tmp_path / "out", fit=sample(), study="")
+    (out / "notes.txt").write_text("mine")
+    store.clear_results(out)
+    assert [path.name for path in out.iterdir()] == ["notes.txt"]
+
+
 def test_a_read_only_folder_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # an administrator may write everywhere, so the answer of the system is given by hand
     monkeypatch.setattr(os, "access", lambda *_: False)
@@ -296,9 +308,7 @@ def test_a_read_only_folder_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyP
         save(tmp_path / "out", fit=sample())
 
 
-def test_a_full_disk_is_named_and_the_former_results_stay(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_full_disk_is_named_and_the_former_results_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out = save(tmp_path / "out", fit=sample())
     monkeypatch.setattr(os, "fsync", full_disk)
     with pytest.raises(InputError, match=r"out.*: cannot be written \(No space left on device\)"):
@@ -363,9 +373,7 @@ for k in range(1, 1000):
 def kill_while_writing(folder: Path, times: int) -> None:
     random = np.random.default_rng(1)
     for _ in range(times):
-        with subprocess.Popen(
-            [sys.executable, "-c", WRITER, str(folder)], stdout=subprocess.PIPE, text=True
-        ) as writer:
+        with subprocess.Popen([sys.executable, "-c", WRITER, str(folder)], stdout=subprocess.PIPE, text=True) as writer:
             assert writer.stdout is not None
             assert writer.stdout.readline() == "ready\n"
             assert writer.stdout.readline() == "1\n"
@@ -390,9 +398,7 @@ def test_a_writer_killed_at_any_moment_leaves_whole_results(tmp_path: Path) -> N
     kill_while_writing(tmp_path / "out", 200)
 
 
-def test_a_move_that_was_cut_short_is_finished_by_the_reader(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_move_that_was_cut_short_is_finished_by_the_reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out = save(tmp_path / "out", fit=sample(), tables={"t": pd.DataFrame({"n": [1]})})
     real, moves = os.replace, [0]
 
@@ -471,9 +477,7 @@ def test_two_generations_are_kept_and_the_newest_intact_one_counts(tmp_path: Pat
     assert other.load() == {"k": 77}
 
 
-def test_a_checkpoint_that_cannot_be_written_keeps_the_former(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_checkpoint_that_cannot_be_written_keeps_the_former(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     work = Checkpoint(tmp_path, "filter")
     work.save(state(1))
     monkeypatch.setattr(os, "fsync", full_disk)

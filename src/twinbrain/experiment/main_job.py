@@ -39,6 +39,7 @@ from twinbrain.simulate import Record, Run, simulate
 __all__ = ["resume_study", "run_study"]
 
 _LOG = logging.getLogger(__name__)
+_MAX_LAG = 5  # volumes within which the best lag is looked for; scores are at lag 0
 _SETTLE_S = 1.0  # of the laminar run, before rates are counted
 
 
@@ -126,7 +127,7 @@ def resume_study(out: str | Path, *, progress: bool = True, finish: Callable[[Pa
 def _admit(study: Study, out: Path, resume: bool, overwrite: bool) -> bool:
     """Say whether there is work to do, and refuse what would destroy or mix runs."""
     status = store.read_status(out)
-    if overwrite and not resume:
+    if overwrite and not resume and any(out.iterdir()):  # a folder of something else was refused before
         store.clear_results(out)
         status = ""
     if status == "complete":
@@ -142,6 +143,7 @@ def _admit(study: Study, out: Path, resume: bool, overwrite: bool) -> bool:
         )
     if held and _science(read_study(out / "study.toml")) != _science(study):
         raise InputError(f"{out}: was started with another study (see its study.toml); choose another folder")
+    store.write_status(out, "running start")
     store.write_text_atomic(out / "study.toml", to_toml(study))
     return True
 
@@ -418,6 +420,7 @@ def _compare(job: _Job) -> tuple[dict[str, Any], pd.DataFrame]:
         job.study.assimilation.inputs,
         connectome=job.ready.person.connectome,
         band_hz=job.study.assimilation.band_hz,
+        max_lag=_MAX_LAG,
         seed=job.study.network.seed,
     )
     scores = dict(similarity.to_dict())

@@ -19,7 +19,7 @@ __all__ = ["clear_results", "locked", "output_folder", "read_status", "write_sta
 
 _LOG = logging.getLogger(__name__)
 _STATES = ("running", "interrupted", "complete")
-_MARKS = {"results.zarr", "checksums.json", ".ready", "status", "study.toml", "checkpoint"}  # show it is ours
+_MARKS = {"checksums.json", ".ready", "status"}  # what shows that a folder is ours
 _HELD: dict[Path, int] = {}  # locks of this process, with how often they were taken
 
 
@@ -188,9 +188,9 @@ def clear_results(folder: str | Path) -> None:
     """
     folder = Path(folder)
     with locked(folder), explained(folder):
-        # the list of checksums goes first: what is left after an interruption is no result
-        for name in ("checksums.json", ".ready", "status", "results.zarr", "scores.json", "provenance.json",
-                     "study.toml", "tables", "figures", "report.html", "checkpoint"):  # fmt: skip
+        write_status(folder, "interrupted start")  # stays until the end, so that the folder is known to be ours
+        entries = "checksums.json .ready results.zarr scores.json provenance.json study.toml tables figures report.html"
+        for name in (*entries.split(), "checkpoint", "status"):
             path = folder / name
             if path.is_dir():
                 shutil.rmtree(path)

@@ -52,7 +52,8 @@ def save(
     study
         The text of the study, stored as ``study.toml``; the one already there is kept if none is given.
     provenance
-        What explains the result, stored as ``provenance.json``; made by :func:`provenance` if none is given.
+        What explains the result, stored as ``provenance.json``; by default versions, machine and the objects' own
+        ``provenance``.
     tables
         Name -> table, stored as ``tables/NAME.csv``.
     scores
@@ -98,7 +99,7 @@ def save(
                 study = kept.read_text(encoding="utf-8")
             if study is not None:
                 (new / "study.toml").write_text(study, encoding="utf-8")
-            _dump_json(new / "provenance.json", describe() if provenance is None else provenance)
+            _dump_json(new / "provenance.json", _explained_by(objects) if provenance is None else provenance)
             _dump_json(new / "scores.json", all_scores)
             _write_arrays(new / _ARRAYS, groups)
             indices = {name: _write_table(new / "tables", name, table) for name, table in all_tables.items()}
@@ -145,6 +146,12 @@ def _sorted_out(
             raise InputError(f"save: '{name}' cannot name a group or table; expected letters, digits and _")
     all_scores.update(scores)
     return groups, all_tables, all_scores
+
+
+def _explained_by(objects: Mapping[str, Any]) -> dict[str, Any]:
+    """Say with what the objects were made, by what they know of themselves."""
+    own = {name: getattr(thing, "provenance", None) for name, thing in objects.items()}
+    return describe(objects={name: known for name, known in own.items() if isinstance(known, Mapping)})
 
 
 def _dump_json(path: Path, data: Mapping[str, Any]) -> None:
