@@ -124,7 +124,7 @@ def stop_after(monkeypatch: pytest.MonkeyPatch, checks: int) -> None:
         (11, "assimilate"),
         (60, "twin"),
         pytest.param(76, "laminar", marks=pytest.mark.slow),
-        pytest.param(77, "laminar", marks=pytest.mark.slow),
+        pytest.param(77, "compare", marks=pytest.mark.slow),
     ],
 )
 def test_a_stopped_run_goes_on_to_the_same_results(
