@@ -77,14 +77,14 @@ def test_a_folder_is_taken_relative_to_the_file_and_replaces_the_sample(tmp_path
     ("text", "message"),
     [
         ("[network]\nin_degre = 5", "[network] has no key 'in_degre'; did you mean 'in_degree'?"),
-        ("[netwrok]\nseed = 5", "there is no table [netwrok]; did you mean 'network'?"),
+        ("[networt]\nseed = 5", "there is no table [networt]; did you mean 'network'?"),
         ("in_degree = 5", "there is no table [in_degree]; the key 'in_degree' belongs to [network]"),
         ("[network]\nzzz = 5", "[network] has no key 'zzz'; its keys are circuit, parameters, in_degree, seed, overrides"),
-        ("[network]\nin_degree = 0", "network.in_degree is 0, expected a whole number of at least 1 and at most 100000"),
+        ("[network]\nin_degree = 0", "network.in_degree is 0, expected a whole number of at least 1 and at most 20000"),
         ("[twin]\nneurons = -5", "twin.neurons is -5, expected a whole number of at least 1"),
         ("[twin]\nneurons = 94000.0", "twin.neurons is 94000.0, expected a whole number of at least 1"),
         ("[twin]\nneurons = true", "twin.neurons is true, expected a whole number of at least 1"),
-        ("[assimilation]\nmembers = 1", "assimilation.members is 1, expected a whole number of at least 2 and at most 100000"),
+        ("[assimilation]\nmembers = 2", "assimilation.members is 2, expected a whole number of at least 3 and at most 100000"),
         ("[assimilation]\nvolumes = 19", "assimilation.volumes is 19, expected a whole number of at least 20"),
         ("[assimilation]\nbounds = [0.2, 0.1]", "assimilation.bounds is [0.2, 0.1], expected the smaller value first"),
         ("[assimilation]\nbounds = [0.2]", "assimilation.bounds is [0.2], expected a list of 2 numbers"),
@@ -140,9 +140,7 @@ def test_a_study_made_in_python_is_checked_too() -> None:
 
 
 def test_settings_replace_single_values() -> None:
-    study = with_settings(
-        Study(), ["twin.neurons=9400", "subject.sample = 102311", 'assimilation.inputs=["Insula_L"]']
-    )
+    study = with_settings(Study(), ["twin.neurons=9400", "subject.sample = 102311", 'assimilation.inputs=["Insula_L"]'])
     assert (study.twin.neurons, study.subject.sample, study.assimilation.inputs) == (
         9400,
         "102311",
@@ -188,10 +186,7 @@ values = st.recursive(
 )
 tables = st.sampled_from([*Study.__struct_fields__, "other"])
 keys = st.sampled_from(
-    sorted(
-        {key for name in Study.__struct_fields__ for key in getattr(Study(), name).__struct_fields__}
-        | {"other"}
-    )
+    sorted({key for name in Study.__struct_fields__ for key in getattr(Study(), name).__struct_fields__} | {"other"})
 )
 
 

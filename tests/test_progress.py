@@ -26,9 +26,7 @@ class Clock:
         return self.now
 
 
-def batch_lines(
-    caplog: pytest.LogCaptureFixture, units: int, seconds_each: float, done: int = 0
-) -> list[str]:
+def batch_lines(caplog: pytest.LogCaptureFixture, units: int, seconds_each: float, done: int = 0) -> list[str]:
     clock = Clock()
     caplog.clear()
     with caplog.at_level(logging.INFO), track(units, "filter", clock=clock, done=done) as tracker:

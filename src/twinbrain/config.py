@@ -65,9 +65,7 @@ class SubjectSection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     '101309'
     """
 
-    sample: Annotated[
-        str | None, _about("Id of a sample person (`twinbrain sample` lists them).", "name")
-    ] = "101309"
+    sample: Annotated[str | None, _about("Id of a sample person (`twinbrain sample` lists them).", "name")] = "101309"
     folder: Annotated[str | None, _about("The person's files, relative to the study file.", "path")] = None
     run: Annotated[str, _about("Which recorded BOLD run is assimilated.", "name", min_length=1)] = "rest"
 
@@ -81,9 +79,7 @@ class BrainSection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     'region'
     """
 
-    level: Annotated[Literal["region", "voxel"], _about("One voxel per region, or a grid.", "name")] = (
-        "region"
-    )
+    level: Annotated[Literal["region", "voxel"], _about("One voxel per region, or a grid.", "name")] = "region"
     voxel_mm: Annotated[float, _about("Edge of a voxel (level `voxel` only).", "mm", ge=1, le=20)] = 4.0
     partners: Annotated[int, _about("Source voxels per target (level `voxel` only).", ge=1, le=_MANY)] = 100
 
@@ -102,7 +98,7 @@ class NetworkSection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         _about("Canonical E/I everywhere, or the laminar column in six-layered cortex.", "name"),
     ] = "canonical"
     parameters: _Name = "asynchronous"
-    in_degree: Annotated[int, _about("Synapses onto one neuron.", "synapses", ge=1, le=100_000)] = 100
+    in_degree: Annotated[int, _about("Synapses onto one neuron.", "synapses", ge=1, le=20_000)] = 100
     seed: _Seed = 1
     overrides: Annotated[
         dict[str, dict[str, float]],
@@ -122,7 +118,7 @@ class AssimilationSection(msgspec.Struct, frozen=True, kw_only=True, forbid_unkn
     inputs: Annotated[
         tuple[str, ...], _about("Regions that receive the estimated drive.", "region names", min_length=1)
     ] = ("Thalamus_L", "Thalamus_R")
-    members: Annotated[int, _about("Networks in the ensemble.", ge=2, le=100_000)] = 30
+    members: Annotated[int, _about("Networks in the ensemble.", ge=3, le=100_000)] = 30
     neurons: _Neurons = 15_040
     first_volume: Annotated[int, _about("First recorded volume used.", "volumes", ge=0, le=_MANY)] = 0
     volumes: Annotated[int, _about("Recorded volumes assimilated.", "volumes", ge=20, le=_MANY)] = 200
@@ -136,12 +132,8 @@ class AssimilationSection(msgspec.Struct, frozen=True, kw_only=True, forbid_unkn
     random_walk_variance: Annotated[
         float, _about("Variance per TR of the transformed drive's random walk.", gt=0, le=1e6)
     ] = 1.21
-    observation_variance: Annotated[float, _about("Variance of BOLD's observation error.", gt=0, le=1e6)] = (
-        1e-8
-    )
-    local_gain: Annotated[
-        float, _about("Share of a region's own gain; the rest is the mean's.", ge=0, le=1)
-    ] = 0.5
+    observation_variance: Annotated[float, _about("Variance of BOLD's observation error.", gt=0, le=1e6)] = 1e-8
+    local_gain: Annotated[float, _about("Share of a region's own gain; the rest is the mean's.", ge=0, le=1)] = 0.5
     lag: Annotated[int, _about("How far back an observation corrects the drive.", "TR", ge=0, le=1000)] = 12
     warm_up: Annotated[int, _about("Simulated before the first observation.", "TR", ge=0, le=10_000)] = 6
     seed: _Seed = 1
@@ -158,9 +150,7 @@ class TwinSection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
     neurons: _Neurons = 94_000
     seed: _Seed = 2
-    warm_up: Annotated[
-        int, _about("Simulated at the first drive value, unscored.", "TR", ge=0, le=10_000)
-    ] = 10
+    warm_up: Annotated[int, _about("Simulated at the first drive value, unscored.", "TR", ge=0, le=10_000)] = 10
     raster_s: Annotated[float, _about("Length of the spikes kept for the raster.", "s", ge=0, le=600)] = 2.0
 
 
@@ -190,9 +180,7 @@ class ExecutionSection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     """
 
     threads: Annotated[int, _about("Threads of the engine; 0 = all cores.", ge=0, le=4096)] = 0
-    dt_ms: Annotated[float, _about("Time step; a whole number of steps makes 1 ms.", "ms", ge=0.01, le=1)] = (
-        1.0
-    )
+    dt_ms: Annotated[float, _about("Time step; a whole number of steps makes 1 ms.", "ms", ge=0.01, le=1)] = 1.0
     checkpoint_every: Annotated[int, _about("Volumes between two checkpoints.", "TR", ge=1, le=_MANY)] = 20
 
 
@@ -266,9 +254,7 @@ def read_study(path: str | Path) -> Study:
     try:
         text = content.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise InputError(
-            f"{path}: is not text in UTF-8 (byte {error.start}); expected a study in TOML"
-        ) from None
+        raise InputError(f"{path}: is not text in UTF-8 (byte {error.start}); expected a study in TOML") from None
     try:
         data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -364,9 +350,7 @@ def with_settings(study: Study, settings: Iterable[str]) -> Study:
     for setting in settings:
         key, equals, value = setting.partition("=")
         if not equals or not key.strip() or "\n" in setting:
-            raise InputError(
-                f"--set {_short(setting)}: expected table.key=value, for instance twin.neurons=94000"
-            )
+            raise InputError(f"--set {_short(setting)}: expected table.key=value, for instance twin.neurons=94000")
         study = _with_setting(study, key.strip(), value.strip())
     return study
 
@@ -464,17 +448,13 @@ def _check_relations(study: Study, source: str) -> None:
     subject, fit = study.subject, study.assimilation
     if (subject.sample is None) == (subject.folder is None):
         found = "neither" if subject.sample is None else "both"
-        raise InputError(
-            f"{source}: [subject] has {found} of 'sample' and 'folder', expected exactly one of them"
-        )
+        raise InputError(f"{source}: [subject] has {found} of 'sample' and 'folder', expected exactly one of them")
     for key in ("sample", "folder"):
         if getattr(subject, key) is not None and not getattr(subject, key).strip():
             raise InputError(f"{source}: subject.{key} is empty, expected a name or no such key")
     lower, upper = fit.bounds
     if not lower < upper:
-        raise InputError(
-            f"{source}: assimilation.bounds is [{lower}, {upper}], expected the smaller value first"
-        )
+        raise InputError(f"{source}: assimilation.bounds is [{lower}, {upper}], expected the smaller value first")
     low, high = fit.band_hz
     if not 0 < low < high:
         raise InputError(f"{source}: assimilation.band_hz is [{low}, {high}], expected 0 < lower < upper")
@@ -483,9 +463,7 @@ def _check_relations(study: Study, source: str) -> None:
         found = f"'{twice[0]}' twice" if twice and twice[0] else "an empty name"
         raise InputError(f"{source}: assimilation.inputs holds {found}, expected each region's name once")
     if fit.lag >= fit.volumes:
-        raise InputError(
-            f"{source}: assimilation.lag is {fit.lag}, expected fewer than its {fit.volumes} volumes"
-        )
+        raise InputError(f"{source}: assimilation.lag is {fit.lag}, expected fewer than its {fit.volumes} volumes")
     steps = 1 / study.execution.dt_ms
     if abs(steps - round(steps)) > 1e-9 * steps:
         raise InputError(
@@ -557,11 +535,7 @@ def _expected(hint: Any) -> str:
         return "text" if meta is None or not meta.min_length else "text that is not empty"
     if typing.get_origin(kind) is tuple:
         arguments = typing.get_args(kind)
-        return (
-            "a list of one or more names"
-            if arguments[-1] is Ellipsis
-            else f"a list of {len(arguments)} numbers"
-        )
+        return "a list of one or more names" if arguments[-1] is Ellipsis else f"a list of {len(arguments)} numbers"
     return "a table of population = {parameter = number}"
 
 
