@@ -35,13 +35,15 @@ def kernel_parameters(
     get = network.parameter
     tau = get("background_tau_ms")
     decay = np.exp(-dt_ms / tau)
+    held = np.ceil(get("refractory_ms") / dt_ms - 1e-6) - 1
     values = {
         "dt_over_c": dt_ms / get("capacitance"),
         "g_leak": get("leak_conductance"),
         "leak_current": get("leak_conductance") * get("leak_potential_mv"),
         "v_threshold": get("threshold_mv"),
         "v_reset": get("reset_mv"),
-        "held": -1000.0 * np.ceil(get("refractory_ms") / dt_ms - 1e-6),
+        # the step of the spike counts as the first of the refractory time (see neuron.reference_step)
+        "held": np.where(held > 0, -1000.0 * held, get("reset_mv")),
         "e_ou": decay,
         "s_ou": get("background_std") * np.sqrt(1 - decay**2),
         **{f"v_{c}": get(f"v_{c}_mv") for c in CHANNELS},

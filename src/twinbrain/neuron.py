@@ -300,7 +300,8 @@ def reference_step(
     Order of operations (one exchange interval of ``substeps`` steps of dt): the arrivals of the spikes of the last
     interval are added to J; then in every step the noise current is advanced exactly, V by forward Euler with the J
     of the end of the last step, spikes are found, and J decays exactly. A neuron that fires in any step of the
-    interval fires once.
+    interval fires once. As published, the step of the spike counts as the first of the refractory time: a neuron is
+    held for t_ref / dt - 1 further steps, and the shortest interval between two spikes is t_ref.
 
     Parameters
     ----------
@@ -333,7 +334,7 @@ def reference_step(
     reversal = [p[f"v_{c}_mv"] for c in CHANNELS]
     decay = [np.exp(-dt_ms / np.asarray(p[f"tau_{c}_ms"])) for c in CHANNELS]
     e = np.exp(-dt_ms / np.asarray(p["background_tau_ms"]))
-    refractory_steps = np.ceil(np.asarray(p["refractory_ms"]) / dt_ms - 1e-6).astype(int)
+    refractory_steps = np.ceil(np.asarray(p["refractory_ms"]) / dt_ms - 1e-6).astype(int) - 1
     j += arrivals
     for step in range(substeps):
         ou[:] = ou * e + p["background_std"] * np.sqrt(1 - e * e) * noise[step]
