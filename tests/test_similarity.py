@@ -151,7 +151,7 @@ def test_interval_holds_the_lead_and_shows_when_there_is_none() -> None:
     assert lead["block_s"] >= 30
     unrelated = bold(seed=5)
     none = compare(unrelated, x, ["R0"], bootstrap=300).to_dict()
-    assert none["difference_to_best"]["value"] < 0
+    assert none["difference_to_best"]["low"] < 0
     assert none["difference_to_best"]["value"] == pytest.approx(
         none["bold_pcc_noninputs"] - none["baselines"][none["best_baseline"]]["bold_pcc_noninputs"]
     )

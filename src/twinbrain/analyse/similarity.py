@@ -101,9 +101,10 @@ def compare(
 ) -> Similarity:
     """Score a free run against the recording, beside baselines, nulls and a ceiling.
 
-    Two versions are scored. "raw": the series as given. "band_passed": both series cut to the common volumes
-    and then filtered by `band_pass`, so that their edges are alike. Correlations ignore scale and offset, so
-    BOLD may be in any units. All scores are at lag 0.
+    Two versions are scored. "raw": the series as given. "band_passed": the recording filtered by `band_pass`
+    over its whole length and the simulation over all volumes it has, then cut to the volumes compared; a
+    filter run over a short piece of a recording would change the piece itself. Correlations ignore scale
+    and offset, so BOLD may be in any units. All scores are at lag 0.
 
     Parameters
     ----------
@@ -121,7 +122,7 @@ def compare(
     band_hz
         Corners of the filter, Hz. Default (0.01, 0.1).
     discard
-        Common volumes left out at the start, before filtering. Default 10.
+        Common volumes left out at the start, after filtering. Default 10.
     max_lag
         If above 0, the lag within ``+-max_lag`` volumes with the highest mean correlation over all regions
         is reported beside the scores (positive: the simulation is late). Default 0.
@@ -192,7 +193,8 @@ def compare(
         )
     notes = _notes(pair, band_hz)
     raw = score_version(pair, chosen, connectome, k, bootstrap, block_s, seed)
-    passed = score_version(_filtered(pair, band_hz), chosen, connectome, k, bootstrap, block_s, seed)
+    uncut = align(simulated, recorded, discard=0)
+    passed = score_version(_filtered(uncut, band_hz, discard), chosen, connectome, k, bootstrap, block_s, seed)
     lag, at_lag = best_lag(passed.simulated, passed.recorded, max_lag)
     times = pair.recorded["time"].values
     scores = {
@@ -268,10 +270,13 @@ def _notes(pair: Aligned, band_hz: tuple[float, float]) -> list[str]:
     return notes
 
 
-def _filtered(pair: Aligned, band_hz: tuple[float, float]) -> Aligned:
-    step = pair.repetition_time_s
-    filtered = [band_pass(x, step, band_hz) for x in (pair.simulated, pair.recorded, pair.whole)]
-    return Aligned(filtered[0], filtered[1], filtered[2], step, pair.unmatched)
+def _filtered(uncut: Aligned, band_hz: tuple[float, float], discard: int) -> Aligned:
+    step = uncut.repetition_time_s
+    simulated = band_pass(uncut.simulated, step, band_hz)
+    whole = band_pass(uncut.whole, step, band_hz)
+    recorded = whole.sel(time=uncut.recorded["time"])
+    later = slice(discard, None)
+    return Aligned(simulated.isel(time=later), recorded.isel(time=later), whole, step, uncut.unmatched)
 
 
 def _figure(value: float | None) -> str:
