@@ -63,7 +63,9 @@ def _circuit_table() -> str:
     column = laminar()
     shares, degree = np.round(100 * column.sources, 1), column.in_degree(100)
     rows = [
-        "| target | % of neurons | in-degree | " + " | ".join(f"from {p}" for p in column.populations) + " | from other voxels |",
+        "| target | % of neurons | in-degree | "
+        + " | ".join(f"from {p}" for p in column.populations)
+        + " | from other voxels |",
         "|---" * (len(column.populations) + 4) + "|",
     ]
     for k, name in enumerate(column.populations):
@@ -85,7 +87,9 @@ def _public_names() -> str:
         lines += [f"## {title}", ""]
         for name in names:
             thing = getattr(twinbrain, name)
-            kind = "function" if not isinstance(thing, type) else "exception" if issubclass(thing, Exception) else "class"
+            kind = (
+                "function" if not isinstance(thing, type) else "exception" if issubclass(thing, Exception) else "class"
+            )
             options = [":members:"] if kind == "class" and name != "Study" else []
             lines += ["```{eval-rst}", f".. auto{kind}:: twinbrain.{name}", *(f"   {o}" for o in options), "```", ""]
     return "\n".join(lines) + "\n"
