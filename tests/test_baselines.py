@@ -26,9 +26,7 @@ def label(values: np.ndarray, names: str) -> xr.DataArray:
 
 
 def square(values: np.ndarray, names: str) -> xr.DataArray:
-    return xr.DataArray(
-        values, dims=("target", "source"), coords={"target": list(names), "source": list(names)}
-    )
+    return xr.DataArray(values, dims=("target", "source"), coords={"target": list(names), "source": list(names)})
 
 
 def noise(volumes: int, regions: int, seed: int = 0) -> np.ndarray:

@@ -105,9 +105,7 @@ def test_bootstrap_interval_of_a_mean_covers_at_its_rate() -> None:
 
 
 def test_what_cannot_be_randomised_is_refused() -> None:
-    with pytest.raises(
-        InputError, match="has 3 volumes and 0 values that are not finite, expected at least 4"
-    ):
+    with pytest.raises(InputError, match="has 3 volumes and 0 values that are not finite, expected at least 4"):
         phase_randomise(np.zeros((3, 2)))
     bad = series(20)
     bad[3, 1] = np.nan

@@ -128,7 +128,9 @@ def test_uniforms_are_uniform_inside_the_open_interval() -> None:
 
 
 def test_below_covers_its_range_evenly() -> None:
-    w = philox_numpy(np.stack([np.arange(70_000)] + [np.zeros(70_000)] * 3, -1).astype(np.uint32), (1, 2)).astype(np.uint64)
+    w = philox_numpy(np.stack([np.arange(70_000)] + [np.zeros(70_000)] * 3, -1).astype(np.uint32), (1, 2)).astype(
+        np.uint64
+    )
     drawn = np.array([call_below(7, a, b) for a, b in w[:, :2]])
     assert drawn.min() == 0
     assert drawn.max() == 6

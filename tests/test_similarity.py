@@ -340,9 +340,7 @@ def test_voxel_weights_must_be_usable() -> None:
     x = X.rename(region="voxel").assign_coords(
         region=("voxel", X.region.values), weight=("voxel", [1, 1, 0, 1, 1, 1, 1, 1.0])
     )
-    with pytest.raises(
-        InputError, match="voxels of region 'R2' in the simulated BOLD sum to 0, expected finite"
-    ):
+    with pytest.raises(InputError, match="voxels of region 'R2' in the simulated BOLD sum to 0, expected finite"):
         compare(x, X, ["R0"])
 
 

@@ -45,9 +45,7 @@ def correlation_matrix(series: Floats) -> Floats:
 def generator(seed: int, purpose: int) -> np.random.Generator:
     """Random numbers keyed by (seed, purpose), so that no use of the seed disturbs another."""
     if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or not 0 <= seed < 2**64:
-        raise InputError(
-            f"seed is {seed!r}, expected a whole number from 0 to 2**64 - 1; give for example seed=0."
-        )
+        raise InputError(f"seed is {seed!r}, expected a whole number from 0 to 2**64 - 1; give for example seed=0.")
     return np.random.Generator(np.random.Philox(key=np.array([seed, purpose], dtype=np.uint64)))
 
 

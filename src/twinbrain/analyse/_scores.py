@@ -53,8 +53,7 @@ def score_version(
     scores = _score(z, target, fc, is_input)
     scores["fc_mean_recorded"] = matrix_distances(fc, fc)["fc_mean"]
     scores["baselines"] = {
-        name: None if series is None else _score(series, target, fc, is_input)
-        for name, series in predictions.items()
+        name: None if series is None else _score(series, target, fc, is_input) for name, series in predictions.items()
     }
     scores["baselines"] |= _nulls(z, target, fc, is_input, seed)
     scores["ceilings"] = {"split_half_fc": _split_half(pair.whole, is_input)}
@@ -84,9 +83,7 @@ def _predictions(
     recorded = pair.recorded
     predictions: dict[str, Floats | None] = {
         "copy_inputs": copy_inputs(recorded, inputs).to_numpy(),
-        "ideal_linear": ideal_linear(recorded, inputs, connectome, k=k).to_numpy()
-        if connectome is not None
-        else None,
+        "ideal_linear": ideal_linear(recorded, inputs, connectome, k=k).to_numpy() if connectome is not None else None,
     }
     try:
         predictions["ridge_from_inputs"] = ridge_from_inputs(pair.whole, inputs, at=recorded).to_numpy()
@@ -97,9 +94,7 @@ def _predictions(
     return predictions
 
 
-def _score(
-    z: Floats, target: Floats, fc: Floats, is_input: Mask, fc_simulated: Floats | None = None
-) -> Scores:
+def _score(z: Floats, target: Floats, fc: Floats, is_input: Mask, fc_simulated: Floats | None = None) -> Scores:
     pcc = pearson(z, target)
     matrix = correlation_matrix(z) if fc_simulated is None else fc_simulated
     free = np.ix_(~is_input, ~is_input)
@@ -180,9 +175,7 @@ def best_lag(z: Floats, target: Floats, max_lag: int) -> tuple[int | None, float
         return None, None
     n = len(z)
     if n - max_lag < 3:
-        raise InputError(
-            f"max_lag is {max_lag} volumes but {n} are compared, expected fewer than {n - 2}; lower it."
-        )
+        raise InputError(f"max_lag is {max_lag} volumes but {n} are compared, expected fewer than {n - 2}; lower it.")
     reached = {
         lag: float(pearson(z[max(lag, 0) : n + min(lag, 0)], target[max(-lag, 0) : n - max(lag, 0)]).mean())
         for lag in sorted(range(-max_lag, max_lag + 1), key=abs)

@@ -62,8 +62,7 @@ def to_regions(bold: xr.DataArray, *, what: str = "simulated") -> xr.DataArray:
     """
     if not isinstance(bold, xr.DataArray):
         raise InputError(
-            f"the {what} BOLD is a {type(bold).__name__}, expected an xarray.DataArray; give names and times "
-            "with it."
+            f"the {what} BOLD is a {type(bold).__name__}, expected an xarray.DataArray; give names and times with it."
         )
     dims = set(bold.dims)
     if "time" not in bold.coords or dims not in ({"time", "region"}, {"time", "voxel"}):
@@ -166,9 +165,7 @@ def align(simulated: xr.DataArray, recorded: xr.DataArray, *, discard: int = 10)
     return Aligned(moved, segment, rec, step, unmatched)
 
 
-def _nearest(
-    wanted: Floats, offered: Floats, step: float
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+def _nearest(wanted: Floats, offered: Floats, step: float) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Rows of ``wanted`` with a partner within half a step, and the partners; none serves twice."""
     right = np.clip(np.searchsorted(offered, wanted), 1, max(len(offered) - 1, 1))
     left = right - 1
@@ -181,11 +178,7 @@ def _nearest(
 
 def _times(bold: xr.DataArray, what: str) -> Floats:
     times = bold["time"].values
-    if (
-        not np.issubdtype(times.dtype, np.number)
-        or not np.isfinite(times).all()
-        or (np.diff(times) <= 0).any()
-    ):
+    if not np.issubdtype(times.dtype, np.number) or not np.isfinite(times).all() or (np.diff(times) <= 0).any():
         raise InputError(
             f"the times of the {what} BOLD do not increase as plain numbers, expected seconds; set its "
             "'time' coordinate."
@@ -196,9 +189,7 @@ def _times(bold: xr.DataArray, what: str) -> Floats:
 def _repetition_time(recorded: xr.DataArray) -> float:
     steps = np.diff(_times(recorded, "recorded"))
     if not len(steps):
-        raise InputError(
-            "the recorded BOLD has one volume or none, expected a time series; give the whole run."
-        )
+        raise InputError("the recorded BOLD has one volume or none, expected a time series; give the whole run.")
     step = round(float(np.median(steps)), 9)  # differences of times carry rounding noise
     if np.abs(steps - step).max() > 0.01 * step:
         worst = int(np.argmax(np.abs(steps - step)))
@@ -213,8 +204,7 @@ def _refuse_twice(names: list[str], what: str) -> None:
     twice = [name for name in dict.fromkeys(names) if names.count(name) > 1]
     if twice:
         raise InputError(
-            f"region '{twice[0]}' is named twice in the {what} BOLD, expected each name once; rename or "
-            "merge them."
+            f"region '{twice[0]}' is named twice in the {what} BOLD, expected each name once; rename or merge them."
         )
 
 

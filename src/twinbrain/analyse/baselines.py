@@ -103,15 +103,12 @@ def ideal_linear(
     regions = [str(name) for name in recorded["region"].values]
     if set(connectome.dims) != {"target", "source"}:
         raise InputError(
-            f"the connectome has dimensions {tuple(connectome.dims)}, expected (target, source); name them "
-            "so."
+            f"the connectome has dimensions {tuple(connectome.dims)}, expected (target, source); name them so."
         )
     known = [str(name) for name in connectome["target"].values]
     for name in regions:
         if name not in known:
-            raise InputError(
-                f"region '{name}' of the recorded BOLD is not in the connectome{nearest(name, known)}."
-            )
+            raise InputError(f"region '{name}' of the recorded BOLD is not in the connectome{nearest(name, known)}.")
     weights = connectome.sel(source=connectome["target"].values).transpose("target", "source")
     matrix = weights.to_numpy().astype(np.float64)
     np.fill_diagonal(matrix, 0.0)
@@ -124,9 +121,7 @@ def ideal_linear(
     chosen = [name for name, flag in zip(regions, is_input, strict=True) if flag]
     driven = np.array([known.index(name) for name in chosen])
     free = np.setdiff1d(np.arange(len(known)), driven)
-    spread = np.linalg.solve(
-        np.eye(len(free)) - k * matrix[np.ix_(free, free)], k * matrix[np.ix_(free, driven)]
-    )
+    spread = np.linalg.solve(np.eye(len(free)) - k * matrix[np.ix_(free, free)], k * matrix[np.ix_(free, driven)])
     everywhere = np.zeros((len(z), len(known)))
     everywhere[:, driven] = z[:, is_input]
     everywhere[:, free] = z[:, is_input] @ spread.T
@@ -212,18 +207,13 @@ def ridge_from_inputs(
     target, _ = _standardised(part, inputs)
     seconds = np.asarray(recorded["time"].values, dtype=np.float64)
     step = float(np.median(np.diff(seconds)))
-    position = np.rint((np.asarray(part["time"].values, dtype=np.float64) - seconds[0]) / step).astype(
-        np.int64
-    )
+    position = np.rint((np.asarray(part["time"].values, dtype=np.float64) - seconds[0]) / step).astype(np.int64)
     if blocks < 3 or lags < 0 or gap_s < 0:
         raise InputError(
-            f"ridge got blocks={blocks}, lags={lags}, gap_s={gap_s}, expected blocks >= 3, lags >= 0, gap_s "
-            ">= 0."
+            f"ridge got blocks={blocks}, lags={lags}, gap_s={gap_s}, expected blocks >= 3, lags >= 0, gap_s >= 0."
         )
     if position.min() < 0 or position.max() >= len(z):
-        raise InputError(
-            "the part to predict reaches beyond the recorded times, expected times inside; cut it."
-        )
+        raise InputError("the part to predict reaches beyond the recorded times, expected times inside; cut it.")
     edges = np.linspace(0, len(z), blocks + 1).astype(np.int64)
     gap = int(np.ceil(gap_s / step))
     features, response = _lagged(z[:, is_input], lags), z[:, ~is_input]
@@ -248,9 +238,7 @@ def ridge_from_inputs(
             for weights in _ridge(features[inner], response[inner], _PENALTIES)
         ]
         penalty = _PENALTIES[[int(np.argmin(errors))]]
-        prediction[np.ix_(rows, ~is_input)] = (
-            wanted[rows] @ _ridge(features[outer], response[outer], penalty)[0]
-        )
+        prediction[np.ix_(rows, ~is_input)] = wanted[rows] @ _ridge(features[outer], response[outer], penalty)[0]
     return _labelled(standardise(prediction), part)
 
 
@@ -277,9 +265,7 @@ def _away_from(volumes: int, edges: npt.NDArray[np.int64], fold: int, gap: int) 
     return np.asarray((index < edges[fold] - gap) | (index >= edges[fold + 1] + gap), dtype=np.bool_)
 
 
-def _standardised(
-    recorded: xr.DataArray, inputs: Sequence[str] | None
-) -> tuple[Floats, npt.NDArray[np.bool_]]:
+def _standardised(recorded: xr.DataArray, inputs: Sequence[str] | None) -> tuple[Floats, npt.NDArray[np.bool_]]:
     """Standard scores (time, region) and which regions are inputs."""
     if set(recorded.dims) != {"time", "region"}:
         raise InputError(
@@ -293,20 +279,15 @@ def _standardised(
 def input_mask(regions: Sequence[str], inputs: Sequence[str]) -> npt.NDArray[np.bool_]:
     """Say for each region whether it is an input; an input that is no region is refused."""
     if isinstance(inputs, str) or not len(inputs):
-        raise InputError(
-            f"inputs is {inputs!r}, expected a list of region names; give for example ['Thalamus_L']."
-        )
+        raise InputError(f"inputs is {inputs!r}, expected a list of region names; give for example ['Thalamus_L'].")
     for name in inputs:
         if name not in regions:
             raise InputError(
-                f"input '{name}' is not among the {len(regions)} regions "
-                f"compared{nearest(str(name), regions)}."
+                f"input '{name}' is not among the {len(regions)} regions compared{nearest(str(name), regions)}."
             )
     return np.isin(np.asarray(regions), np.asarray(list(inputs)))
 
 
 def _labelled(values: Floats, like: xr.DataArray) -> xr.DataArray:
     ordered = like.transpose("time", "region")
-    return xr.DataArray(
-        values, dims=("time", "region"), coords=ordered.coords, attrs={"units": "standard score"}
-    )
+    return xr.DataArray(values, dims=("time", "region"), coords=ordered.coords, attrs={"units": "standard score"})

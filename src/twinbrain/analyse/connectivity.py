@@ -50,9 +50,7 @@ def functional_connectivity(series: xr.DataArray) -> xr.DataArray:
     matrix = correlation_matrix(values)
     flat = is_constant(values)
     if flat.any():
-        warnings.warn(
-            f"no correlation is defined for constant regions: {', '.join(names[flat])}", stacklevel=2
-        )
+        warnings.warn(f"no correlation is defined for constant regions: {', '.join(names[flat])}", stacklevel=2)
         matrix[flat, :] = np.nan
         matrix[:, flat] = np.nan
     return as_matrix(matrix, names)

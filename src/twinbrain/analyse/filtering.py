@@ -70,9 +70,7 @@ def band_pass(series: Series, repetition_time_s: float, band_hz: tuple[float, fl
 
     low, high = (float(edge) for edge in band_hz)
     if not repetition_time_s > 0:
-        raise InputError(
-            f"repetition_time_s is {repetition_time_s}, expected seconds above 0; give for example 0.72."
-        )
+        raise InputError(f"repetition_time_s is {repetition_time_s}, expected seconds above 0; give for example 0.72.")
     nyquist = 0.5 / repetition_time_s
     if not 0 < low < high < nyquist:
         raise InputError(
@@ -82,8 +80,7 @@ def band_pass(series: Series, repetition_time_s: float, band_hz: tuple[float, fl
     values = np.asarray(series, dtype=np.float64)
     if len(values) <= _PADDING + 1:
         raise InputError(
-            f"the series to filter has {len(values)} volumes, expected at least {_PADDING + 2}; use a longer "
-            "one."
+            f"the series to filter has {len(values)} volumes, expected at least {_PADDING + 2}; use a longer one."
         )
     sections = butter(_ORDER, [low / nyquist, high / nyquist], btype="bandpass", output="sos")
     return np.asarray(sosfiltfilt(sections, detrend(values, axis=0, type="linear"), axis=0, padlen=_PADDING))

@@ -80,9 +80,7 @@ class Similarity:
         )
         head = "".join(f"<th>{key}</th>" for key in keys)
         low, high = self.scores["band_hz"]
-        return (
-            f"<table><caption>band-passed {low:g}-{high:g} Hz</caption><tr><th></th>{head}</tr>{body}</table>"
-        )
+        return f"<table><caption>band-passed {low:g}-{high:g} Hz</caption><tr><th></th>{head}</tr>{body}</table>"
 
 
 def compare(
@@ -188,9 +186,7 @@ def compare(
     is_input = input_mask(regions, inputs)
     chosen = tuple(dict.fromkeys(str(name) for name in inputs))
     if is_input.all():
-        warnings.warn(
-            "every region compared is an input: scores of non-input regions are not defined", stacklevel=2
-        )
+        warnings.warn("every region compared is an input: scores of non-input regions are not defined", stacklevel=2)
     notes = _notes(pair, band_hz)
     raw = score_version(pair, chosen, connectome, k, bootstrap, block_s, seed)
     uncut = align(simulated, recorded, discard=0)
@@ -239,13 +235,10 @@ def compare(
 
 def _check_options(max_lag: int, bootstrap: int, block_s: float) -> None:
     if isinstance(max_lag, bool) or not isinstance(max_lag, (int, np.integer)) or max_lag < 0:
-        raise InputError(
-            f"max_lag is {max_lag!r}, expected a whole number of volumes from 0; 0 reports no lag."
-        )
+        raise InputError(f"max_lag is {max_lag!r}, expected a whole number of volumes from 0; 0 reports no lag.")
     if isinstance(bootstrap, bool) or not isinstance(bootstrap, (int, np.integer)) or bootstrap < 100:
         raise InputError(
-            f"bootstrap is {bootstrap!r}, expected at least 100 resamplings for a 95 % interval; 1000 is "
-            "usual."
+            f"bootstrap is {bootstrap!r}, expected at least 100 resamplings for a 95 % interval; 1000 is usual."
         )
     if not block_s >= _MIN_BLOCK_S:
         raise InputError(
@@ -264,8 +257,7 @@ def _notes(pair: Aligned, band_hz: tuple[float, float]) -> list[str]:
         )
     if pair.unmatched:
         notes.append(
-            f"{len(pair.unmatched)} regions are on one side only and not compared, such as "
-            f"'{pair.unmatched[0]}'"
+            f"{len(pair.unmatched)} regions are on one side only and not compared, such as '{pair.unmatched[0]}'"
         )
     return notes
 
