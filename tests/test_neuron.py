@@ -12,7 +12,14 @@ from hypothesis import strategies as st
 from twinbrain import Brain, InputError, Network, Subject
 from twinbrain.engine import Simulation
 from twinbrain.kernels.random import derive_key, normals_numpy, uniforms_numpy
-from twinbrain.neuron import CHANNELS, NeuronParameters, ParameterSet, parameter_set, parameter_set_names, reference_step
+from twinbrain.neuron import (
+    CHANNELS,
+    NeuronParameters,
+    ParameterSet,
+    parameter_set,
+    parameter_set_names,
+    reference_step,
+)
 
 
 def two_regions() -> Brain:
@@ -91,15 +98,17 @@ def test_refractory_time_bounds_the_interval() -> None:
         assert isolated_rate(p, dt, 100, 2.0) == pytest.approx(500.0)
 
 
-def reference_run(network: Network, steps: int, dt_ms: float, substeps: int, seed: int, noise_shift: int = 0) -> np.ndarray:
+def reference_run(
+    network: Network, steps: int, dt_ms: float, substeps: int, seed: int, noise_shift: int = 0
+) -> np.ndarray:
     """Run the oracle in float64 on the network's own wiring and noise; returns spikes (steps, N)."""
     n, table = network.neurons, network.populations
     population = np.repeat(np.arange(len(table)), table["size"])
     targets, sources = network.wire().target_major()
     wiring = network.wire()
     order = np.argsort(wiring.targets, kind="stable")
-    w0 = wiring.weights[order] / 255.0
-    w1 = wiring.second_weights[order] / 255.0 if len(wiring.second_weights) else w0
+    w0 = (wiring.weights[order] & 255) / 255.0
+    w1 = (wiring.weights[order] >> 8) / 255.0 if network.two_weights else w0
     sign = table["sign"].to_numpy()[population]
     voxel = table["voxel"].to_numpy()[population]
     gain = np.where(voxel[targets] == voxel[sources], 1.0, network.chi[population[targets]])
@@ -169,14 +178,15 @@ def test_a_zero_conductance_costs_no_row_and_a_gain_of_one_no_port() -> None:
     assert plain.n_ports == 2
     full = Simulation(Network(brain, neurons=100, in_degree=5, parameters="mu066", long_range_gain=1.5)).layout
     assert full.n_rows == 3 + 4
-    assert full.n_ports == 6
+    assert full.n_ports == 3
 
 
 def test_psp_of_every_channel() -> None:
     """One spike through one receptor: the current rises at arrival and decays with the receptor's time constant."""
     for k, channel in enumerate(CHANNELS):
         p = NeuronParameters(background_mean=0.0, background_std=0.0).changed(
-            {f"g_{c}": 0.001 if c == channel else 0.0 for c in CHANNELS} | {"v_gaba_b_mv": -100.0, "tau_gaba_b_ms": 50.0}
+            {f"g_{c}": 0.001 if c == channel else 0.0 for c in CHANNELS}
+            | {"v_gaba_b_mv": -100.0, "tau_gaba_b_ms": 50.0}
         )
         values = {f.name: getattr(p, f.name) for f in fields(p)} | {"current": 0.0}
         state = {"v": np.full(1, -70.0), "ou": np.zeros(1), "held": np.zeros(1, int), "j": np.zeros((4, 1))}
@@ -245,3 +255,15 @@ def test_unknown_names_are_refused_with_the_nearest() -> None:
 def test_analytic_rate_never_exceeds_one_per_refractory_time(current: float, refractory: float) -> None:
     rate = NeuronParameters(refractory_ms=refractory).rate_at_constant_current(current)
     assert 0 <= rate <= 1000 / refractory
+
+
+def test_kernel_equals_the_oracle_with_wide_sums() -> None:
+    """Above 257 synapses per neuron the weights of one step can exceed 16 bits."""
+    network = Network(
+        two_regions(), neurons=700, in_degree=300, parameters="mu066", conductance_scaling="in_degree", seed=4
+    )
+    assert Simulation(network).layout.wide
+    assert not Simulation(network.scaled(in_degree=257)).layout.wide
+    fast, slow = engine_run(network, 60, 1.0, seed=6), reference_run(network, 60, 1.0, 1, seed=6)
+    assert slow.sum() > 100
+    assert (fast != slow).sum() <= 0.01 * slow.sum()

@@ -92,7 +92,9 @@ def test_counts_are_within_one_of_their_expectation(k: int) -> None:
     assert np.abs(difference).max() < 1 + 1e-6
     np.testing.assert_array_equal(counts(network).sum(axis=1), network.anatomy.size * network.anatomy.in_degree)
     turned = Network(
-        Brain.from_subject(Subject.from_arrays(person().connectome.values.T, person().regions)), neurons=3000, in_degree=37
+        Brain.from_subject(Subject.from_arrays(person().connectome.values.T, person().regions)),
+        neurons=3000,
+        in_degree=37,
     )
     wrong = expected_shares(turned) if k == 0 else np.zeros_like(expected)
     assert np.abs(counts(network) - wrong * expected.sum(axis=1)[:, None]).max() > 5  # the transpose is noticed
@@ -165,7 +167,7 @@ def test_sources_and_targets_are_uniform_over_200_builds() -> None:
 def test_the_same_synapses_for_any_number_of_threads(k: int) -> None:
     network = networks()[k]
     one, three = network.wire(1), network.wire(3)
-    for name in ("pointer", "targets", "weights", "second_weights"):
+    for name in ("pointer", "targets", "weights"):
         np.testing.assert_array_equal(getattr(one, name), getattr(three, name))
     other = network.scaled(seed=2).wire(1).targets
     assert (other[:10_000] != one.targets[:10_000]).mean() > 0.5
@@ -188,11 +190,11 @@ def test_lists_are_sorted_by_target_and_cut_where_parts_meet() -> None:
 def test_weights_are_uniform_and_independent_of_each_other_and_of_the_source() -> None:
     network = networks(neurons=6000)[0]
     wiring = network.wire()
-    assert stats.chisquare(np.bincount(wiring.weights, minlength=256)).pvalue > 1e-4
-    assert stats.chisquare(np.bincount(wiring.second_weights, minlength=256)).pvalue > 1e-4
+    assert stats.chisquare(np.bincount(wiring.weights & 255, minlength=256)).pvalue > 1e-4
+    assert stats.chisquare(np.bincount(wiring.weights >> 8, minlength=256)).pvalue > 1e-4
     sources = np.repeat(np.arange(network.neurons), np.diff(wiring.pointer))
     n = len(sources)
-    w0, w1 = wiring.weights.astype(float), wiring.second_weights.astype(float)
+    w0, w1 = (wiring.weights & 255).astype(float), (wiring.weights >> 8).astype(float)
     for a, b in ((w0, w1), (w0, wiring.targets), (w1, sources % 100), (w0, sources % 7)):
         assert abs(np.corrcoef(a, b)[0, 1]) < 4 / np.sqrt(n)
 
@@ -204,9 +206,7 @@ def test_a_source_without_neurons_passes_its_share_on() -> None:
     targets, sources = network.wire().target_major()
     assert (targets != sources).all()
     population = np.repeat(np.arange(len(network.anatomy.size)), network.anatomy.size)
-    np.testing.assert_array_equal(
-        np.bincount(targets, minlength=30), network.anatomy.in_degree[population]
-    )
+    np.testing.assert_array_equal(np.bincount(targets, minlength=30), network.anatomy.in_degree[population])
 
 
 def test_a_voxel_without_partners_keeps_its_synapses_at_home() -> None:
@@ -237,7 +237,9 @@ def test_relabelling_regions_permutes_sizes_and_shares() -> None:
     )
     plain = Subject.from_arrays(base.connectome.values, base.regions, grey_matter=base.grey_matter.values)
     a, b = (
-        Network(Brain.from_subject(p), neurons=200_000, in_degree=10, seed=1).populations.groupby("region")["size"].sum()
+        Network(Brain.from_subject(p), neurons=200_000, in_degree=10, seed=1)
+        .populations.groupby("region")["size"]
+        .sum()
         for p in (plain, turned)
     )
     assert (a - b[a.index]).abs().max() <= 1  # keyed rounding goes by position

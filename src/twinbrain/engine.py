@@ -60,7 +60,12 @@ def kernel_parameters(
         and (np.ptp(values[name].astype(np.float32)) > 0 or name.replace("w_", "g_") in network.heterogeneity)
     }
     scalars = np.array([values[name][0] for name in PARAMETERS], np.float32)
-    layout = Layout(live=live, varying=tuple(rows), gained=bool((network.chi != 1).any()))
+    layout = Layout(
+        live=live,
+        varying=tuple(rows),
+        gained=bool((network.chi != 1).any()),
+        wide=int(network.anatomy.in_degree.max()) * 255 >= 2**16,
+    )
     return layout, scalars, rows
 
 
@@ -159,7 +164,7 @@ class Simulation:
         self.n_blocks = -(-n // BLOCK)
         e = len(self.members)
         self._state = np.zeros((e, self.n_blocks, self.layout.n_rows * BLOCK), np.float32)
-        self._arrivals = np.zeros((e, self.n_blocks, self.layout.n_ports * BLOCK), np.int32)
+        self._arrivals = np.zeros((e, self.n_blocks, self.layout.n_ports * BLOCK), self.layout.arrival_type)
         ids = np.arange(n, dtype=np.int64)
         for name, per_population in rows.items():
             values = per_population[self._population_of]
@@ -336,7 +341,7 @@ class Simulation:
         voxel_of = self.network.anatomy.voxel
         self._advance(
             part, self._parts, self._blocks, steps, self.step, self.substeps, self.network.neurons, self._state[m],
-            self._arrivals[m], self._scalars, k0, k1, w.pointer, self._cuts, w.targets, w.weights, w.second_weights,
+            self._arrivals[m], self._scalars, k0, k1, w.pointer, self._cuts, w.targets, w.weights,
             self._population_of, self._sign, voxel_of, self._voxel_first, self._voxel_length, self.layout.ports,
             b["spikes"], b["n_spikes"], b["counter"], b["counts"], b["voxel_counts"], self._recorded, b["record_step"],
             b["record_id"], b["n_recorded"], self._sampled, samples,

@@ -23,29 +23,13 @@ _AHEAD = 6  # spikes between the request of a list and its use
 
 
 @njit(**INLINE)
-def _add_one_weight(acc, targets, w0, a, b, own, length, local, distant, n_ports):
-    for q in range(a, b):
-        t = np.int64(targets[q])
-        port = local if U32(t - own) < U32(length) else distant
-        acc[(t >> 10) * (n_ports * _B) + (t & 1023) + port * _B] += np.int32(w0[q])
-
-
-@njit(**INLINE)
-def _add_two_weights(acc, targets, w0, w1, a, b, own, length, ports, n_ports):
-    for q in range(a, b):
-        t = np.int64(targets[q])
-        near = U32(t - own) < U32(length)
-        slot = (t >> 10) * (n_ports * _B) + (t & 1023)
-        acc[slot + (ports[0] if near else ports[1]) * _B] += np.int32(w0[q])
-        acc[slot + (ports[3] if near else ports[4]) * _B] += np.int32(w1[q])
-
-
-@njit(**INLINE)
 def deliver(
-    spikes, n, part, pointer, cuts, targets, w0, w1, acc, population, sign, voxel_first, voxel_length, ports, n_ports
-):  # noqa: E501
+    spikes, n, part, pointer, cuts, targets, weights, acc, population, sign, voxel_first, voxel_length, ports, n_ports
+):  # fmt: skip
     """Add the weights of all synapses from ``n`` fired neurons onto the targets that part ``part`` owns."""
     whole = cuts.shape[0] == 0
+    kind = acc.dtype.type
+    half = np.int64(acc.itemsize * 4)
     for m in range(n):
         if m + 2 * _AHEAD < n:
             prefetch(pointer, np.int64(spikes[m + 2 * _AHEAD]))
@@ -53,7 +37,8 @@ def deliver(
             ahead = np.int64(spikes[m + _AHEAD])
             for q in range(pointer[ahead], pointer[ahead + 1], 16):
                 prefetch(targets, np.int64(q))
-                prefetch(w0, np.int64(q))
+            for q in range(pointer[ahead], pointer[ahead + 1], 32):
+                prefetch(weights, np.int64(q))
         j = np.int64(spikes[m])
         a = pointer[j]
         b = pointer[j + 1]
@@ -61,17 +46,16 @@ def deliver(
             b = a + cuts[part + 1, j]
             a = a + cuts[part, j]
         p = population[j]
-        own = voxel_first[p]
-        length = voxel_length[p]
-        if sign[p] > 0:
-            if ports[3] >= 0:
-                _add_two_weights(acc, targets, w0, w1, a, b, own, length, ports, n_ports)
-            else:
-                _add_one_weight(acc, targets, w0, a, b, own, length, ports[0], ports[1], n_ports)
-        else:
-            _add_one_weight(acc, targets, w0, a, b, own, length, ports[2], ports[2], n_ports)
-            if ports[5] >= 0:
-                _add_one_weight(acc, targets, w1, a, b, own, length, ports[5], ports[5], n_ports)
+        own = U32(voxel_first[p])
+        length = U32(voxel_length[p])
+        near = (ports[0] if sign[p] > 0 else ports[2]) * _B
+        far = (ports[1] if sign[p] > 0 else ports[2]) * _B
+        for q in range(a, b):
+            t = targets[q]
+            w = np.int64(weights[q])
+            port = near if U32(t - own) < length else far
+            slot = np.int64(t >> U32(10)) * (n_ports * _B) + np.int64(t & U32(1023)) + port
+            acc[slot] += kind((w & np.int64(255)) | ((w >> np.int64(8)) << half))
 
 
 @lru_cache(maxsize=None)
@@ -87,7 +71,7 @@ def make_advance(R: tuple[int, ...]) -> Any:
     @njit(nogil=True, boundscheck=False, error_model="numpy", cache=True)
     def advance(
         part, threads, blocks, steps, first_step, substeps, n_neurons, state, acc, c, k0, k1, pointer, cuts, targets,
-        w0, w1, population, sign, voxel_of, voxel_first, voxel_length, ports, spikes, n_spikes, counter, counts,
+        weights, population, sign, voxel_of, voxel_first, voxel_length, ports, spikes, n_spikes, counter, counts,
         voxel_counts, recorded, record_step, record_id, n_recorded, sampled, samples
     ):  # fmt: skip
         n_ports = acc.shape[1] // _B
@@ -103,7 +87,7 @@ def make_advance(R: tuple[int, ...]) -> Any:
             if s > 0:
                 for th in range(threads):
                     deliver(
-                        spikes[1 - parity, th], n_spikes[1 - parity, th], part, pointer, cuts, targets, w0, w1, flat,
+                        spikes[1 - parity, th], n_spikes[1 - parity, th], part, pointer, cuts, targets, weights, flat,
                         population, sign, voxel_first, voxel_length, ports, n_ports
                     )  # fmt: skip
             k = 0
@@ -134,7 +118,7 @@ def make_advance(R: tuple[int, ...]) -> Any:
         last = (steps - 1) & 1
         for th in range(threads):
             deliver(
-                spikes[last, th], n_spikes[last, th], part, pointer, cuts, targets, w0, w1, flat, population, sign,
+                spikes[last, th], n_spikes[last, th], part, pointer, cuts, targets, weights, flat, population, sign,
                 voxel_first, voxel_length, ports, n_ports
             )  # fmt: skip
 

@@ -4,7 +4,8 @@ State lives in blocks of :data:`BLOCK` neurons; a block is one flat float32 row 
 current, the external current, one conductance for every live channel, and one row for every parameter that differs
 between neurons. Which rows exist is a tuple known when the kernel is compiled (:class:`Layout`), so offsets are
 constants, the loop vectorises, and a channel of zero conductance costs nothing. V below -500 mV is not a voltage
-but -1000 times the number of refractory steps left.
+but -1000 times the number of refractory steps left. Arrivals are sums of integer weights, two packed in one word
+so that one addition delivers both weights of a synapse.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numba import njit
 
-from twinbrain.kernels.random import F32, INLINE, fill_normals
+from twinbrain.kernels.random import F32, INLINE, U32, fill_normals
 from twinbrain.neuron import CHANNELS
 
 __all__ = ["BLOCK", "PARAMETERS", "Layout", "compact", "update_block"]
@@ -55,11 +56,14 @@ class Layout:
         Names of :data:`PARAMETERS` that differ between neurons.
     gained : bool
         Whether chi differs from 1 anywhere: then long-range arrivals have ports of their own.
+    wide : bool
+        Whether a neuron has so many synapses that the sum of their weights needs more than 16 bits.
     """
 
     live: tuple[bool, bool, bool, bool]
     varying: tuple[str, ...]
     gained: bool
+    wide: bool = False
 
     @property
     def rows(self) -> tuple[int, ...]:
@@ -80,35 +84,31 @@ class Layout:
         return 3 + sum(self.live) + len(self.varying)
 
     @property
-    def ports(self) -> tuple[int, ...]:
-        """Arrival ports: first weight (E local, E long, I), second weight (E local, E long, I); -1 for none.
-
-        The second weight of a sign exists only if both of its channels are live.
-        """
-        k = 1 if not self.gained else 2
-        first = (0, k - 1, k)
-        k += 1
-        both_e, both_i = self.live[0] and self.live[1], self.live[2] and self.live[3]
-        e2 = e2x = i2 = -1
-        if both_e:
-            e2, e2x = k, k + int(self.gained)
-            k = e2x + 1
-        if both_i:
-            i2 = k
-        return (*first, e2, e2x, i2)
+    def ports(self) -> tuple[int, int, int]:
+        """Arrival sums of a neuron: excitatory from its own voxel, excitatory from others, inhibitory."""
+        return (0, 1, 2) if self.gained else (0, 0, 1)
 
     @property
     def n_ports(self) -> int:
-        """Number of int32 arrival sums per neuron."""
+        """Number of arrival sums per neuron."""
         return max(self.ports) + 1
 
     @property
+    def arrival_type(self) -> type[np.uint32] | type[np.int64]:
+        """Type of an arrival: two sums of 16 bits in a uint32, or of 31 bits in an int64."""
+        return np.int64 if self.wide else np.uint32
+
+    @property
+    def two_weights(self) -> bool:
+        """Whether a sign has two live channels, so that synapses carry a second weight."""
+        return (self.live[0] and self.live[1]) or (self.live[2] and self.live[3])
+
+    @property
     def constants(self) -> tuple[int, ...]:
-        """Everything the kernel is compiled for: rows, then the ports that feed the four channels."""
-        e, ex, i, e2, e2x, i2 = self.ports
-        nmda = (e2, e2x) if self.live[0] and self.live[1] else (e, ex)
-        gaba_b = i2 if self.live[2] and self.live[3] else i
-        return (*self.rows, e, ex, *nmda, i, gaba_b)
+        """Everything the kernel is compiled for: rows, ports, which weight feeds NMDA and GABA_B (0 or 1), width."""
+        nmda = int(self.live[0] and self.live[1])
+        gaba_b = int(self.live[2] and self.live[3])
+        return (*self.rows, *self.ports, nmda, gaba_b, int(self.wide))
 
 
 _B = BLOCK
@@ -124,16 +124,25 @@ def _pick(s, row, scalar, i):
 
 
 @njit(**INLINE)
-def _excitatory(a, local, distant, chi, i):
-    """Arrivals of neuron i through one excitatory channel, in units of one weight step."""
+def _sum_of(packed, which, wide):
+    """Return one of the two sums packed in an arrival: of the first weights (low half) or of the second (high half)."""
+    if wide:
+        return F32(np.int32(packed >> np.int64(32))) if which == 1 else F32(np.int32(packed & np.int64(0x7FFFFFFF)))
+    return F32(np.int32(U32(packed >> U32(16)))) if which == 1 else F32(np.int32(U32(packed & U32(0xFFFF))))
+
+
+@njit(**INLINE)
+def _excitatory(a, local, distant, which, chi, wide, i):
+    """Excitatory arrivals of neuron i in units of one weight step: chi multiplies those from other voxels."""
+    near = _sum_of(a[local * _B + i], which, wide)
     if local == distant:
-        return F32(a[local * _B + i])
-    return F32(F32(a[local * _B + i]) + F32(chi * F32(a[distant * _B + i])))
+        return near
+    return F32(near + F32(chi * _sum_of(a[distant * _B + i], which, wide)))
 
 
 @njit(**INLINE)
 def update_block(s, a, fired, z, c, R, arrive):
-    """Advance one block by one step; ``arrive`` (a constant) adds and clears the arrivals and starts ``fired`` anew."""
+    """Advance one block by one step; ``arrive`` (a constant) adds and clears the arrivals, starts ``fired``."""
     c0, c1, c2, c3, c4, c5, c6, c7 = c[0], c[1], c[2], c[3], c[4], c[5], c[6], c[7]
     v0, v1, v2, v3 = c[_V0], c[_V0 + 1], c[_V0 + 2], c[_V0 + 3]
     d0, d1, d2, d3 = c[_D0], c[_D0 + 1], c[_D0 + 2], c[_D0 + 3]
@@ -149,28 +158,44 @@ def update_block(s, a, fired, z, c, R, arrive):
         if R[0] >= 0:
             g = s[R[0] * _B + i]
             if arrive:
-                g = F32(g + F32(_pick(s, R[4 + _W0], w0, i) * _excitatory(a, R[_PORTS], R[_PORTS + 1], chi, i)))
+                g = F32(
+                    g
+                    + F32(
+                        _pick(s, R[4 + _W0], w0, i) * _excitatory(a, R[_PORTS], R[_PORTS + 1], 0, chi, R[_PORTS + 5], i)
+                    )
+                )
             total = F32(total + g)
             drive = F32(drive + F32(g * _pick(s, R[4 + _V0], v0, i)))
             s[R[0] * _B + i] = F32(g * _pick(s, R[4 + _D0], d0, i))
         if R[1] >= 0:
             g = s[R[1] * _B + i]
             if arrive:
-                g = F32(g + F32(_pick(s, R[5 + _W0], w1, i) * _excitatory(a, R[_PORTS + 2], R[_PORTS + 3], chi, i)))
+                g = F32(
+                    g
+                    + F32(
+                        _pick(s, R[5 + _W0], w1, i)
+                        * _excitatory(a, R[_PORTS], R[_PORTS + 1], R[_PORTS + 3], chi, R[_PORTS + 5], i)
+                    )
+                )
             total = F32(total + g)
             drive = F32(drive + F32(g * _pick(s, R[5 + _V0], v1, i)))
             s[R[1] * _B + i] = F32(g * _pick(s, R[5 + _D0], d1, i))
         if R[2] >= 0:
             g = s[R[2] * _B + i]
             if arrive:
-                g = F32(g + F32(_pick(s, R[6 + _W0], w2, i) * F32(a[R[_PORTS + 4] * _B + i])))
+                g = F32(g + F32(_pick(s, R[6 + _W0], w2, i) * _sum_of(a[R[_PORTS + 2] * _B + i], 0, R[_PORTS + 5])))
             total = F32(total + g)
             drive = F32(drive + F32(g * _pick(s, R[6 + _V0], v2, i)))
             s[R[2] * _B + i] = F32(g * _pick(s, R[6 + _D0], d2, i))
         if R[3] >= 0:
             g = s[R[3] * _B + i]
             if arrive:
-                g = F32(g + F32(_pick(s, R[7 + _W0], w3, i) * F32(a[R[_PORTS + 5] * _B + i])))
+                g = F32(
+                    g
+                    + F32(
+                        _pick(s, R[7 + _W0], w3, i) * _sum_of(a[R[_PORTS + 2] * _B + i], R[_PORTS + 4], R[_PORTS + 5])
+                    )
+                )
             total = F32(total + g)
             drive = F32(drive + F32(g * _pick(s, R[7 + _V0], v3, i)))
             s[R[3] * _B + i] = F32(g * _pick(s, R[7 + _D0], d3, i))

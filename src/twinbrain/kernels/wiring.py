@@ -75,22 +75,22 @@ class Wiring:
     pointer : ndarray int64 (N + 1,)
         The synapses of source j are ``pointer[j] ... pointer[j + 1] - 1``.
     targets : ndarray uint32 (synapses,)
-    weights, second_weights : ndarray uint8
-        0 ... 255; the second (for the slow channel of the same sign) is empty unless a sign has two live channels.
+    weights : ndarray uint8 or uint16 (synapses,)
+        0 ... 255; as uint16 with a second, independent weight in the upper byte (NMDA or GABA_B) if a sign has two
+        live channels.
     multapses : int
         Synapses beyond the first between the same two neurons.
     """
 
     pointer: NDArray[np.int64]
     targets: NDArray[np.uint32]
-    weights: NDArray[np.uint8]
-    second_weights: NDArray[np.uint8]
+    weights: NDArray[np.uint8] | NDArray[np.uint16]
     multapses: int
 
     @property
     def nbytes(self) -> int:
         """Bytes held."""
-        return sum(a.nbytes for a in (self.pointer, self.targets, self.weights, self.second_weights))
+        return sum(a.nbytes for a in (self.pointer, self.targets, self.weights))
 
     def target_major(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return (targets, sources) of all synapses, sorted by target: for tests and exports of small networks."""
@@ -169,12 +169,13 @@ def source_shares(
 
 @njit(**_SLOW)
 def _wire_populations(
-    p0, p1, slot_first, source, w0, w1, r0, r1, k0, k1, size, first, in_degree, local, voxel, voxel_population, kind,
+    p0, p1, slot_first, source, weights, r0, r1, k0, k1, size, first, in_degree, local, voxel, voxel_population, kind,
     sources, sign, projecting, partner_pointer, partner, partner_share
 ):  # fmt: skip
     """Write source and weights of every in-slot of populations p0 ... p1 - 1 (target-major); -1 or a bad population."""
     loc = np.empty(sources.shape[1])
     partner_total = np.empty(1)
+    keep = U64(255) if weights.itemsize == 1 else U64(65535)
     for p in range(p0, p1):
         degree = in_degree[p]
         m = size[p] * degree
@@ -240,9 +241,7 @@ def _wire_populations(
             else:
                 s = below(size[q], x2, x3)
             cells[i] = U32(first[q] + s)
-            w0[base + i] = np.uint8(x3 & U64(255))
-            if w1.shape[0] > 0:
-                w1[base + i] = np.uint8((x3 >> U64(8)) & U64(255))
+            weights[base + i] = x3 & keep
     return -1
 
 
@@ -255,7 +254,7 @@ def _count_sources(source, s0, s1, count):
 
 
 @njit(**_SLOW)
-def _sort_by_source(source, w0, w1, s0, s1, position, slot_first, size, first, in_degree, targets, v0, v1):
+def _sort_by_source(source, drawn, s0, s1, position, slot_first, size, first, in_degree, targets, weights):
     """Write the synapses of sources s0 ... s1 - 1 into their lists; targets come in ascending order."""
     for p in range(size.shape[0]):
         k = slot_first[p]
@@ -266,9 +265,7 @@ def _sort_by_source(source, w0, w1, s0, s1, position, slot_first, size, first, i
                     q = position[s]
                     position[s] = q + 1
                     targets[q] = U32(first[p] + t)
-                    v0[q] = w0[k]
-                    if v1.shape[0] > 0:
-                        v1[q] = w1[k]
+                    weights[q] = drawn[k]
                 k += 1
 
 
@@ -327,8 +324,7 @@ def build_wiring(anatomy: Anatomy, seed: int, two_weights: bool, threads: int = 
     total = int(slot_first[-1])
     neurons = int(anatomy.size.sum())
     source = np.empty(total, np.uint32)
-    w0 = np.empty(total, np.uint8)
-    w1 = np.empty(total if two_weights else 0, np.uint8)
+    drawn = np.empty(total, np.uint16 if two_weights else np.uint8)
     keys = [U64(k) for purpose in ("rounding", "synapse") for k in derive_key(seed, purpose)]
     borders = np.searchsorted(slot_first, np.linspace(0, total, threads + 1))
     borders[0], borders[-1] = 0, len(slots)
@@ -336,7 +332,7 @@ def build_wiring(anatomy: Anatomy, seed: int, two_weights: bool, threads: int = 
 
     def wire(k: int) -> None:
         bad[k] = _wire_populations(
-            borders[k], borders[k + 1], slot_first, source, w0, w1, *keys, *anatomy.arrays()
+            borders[k], borders[k + 1], slot_first, source, drawn, *keys, *anatomy.arrays()
         )  # fmt: skip
 
     run_threads(wire, threads)
@@ -350,13 +346,13 @@ def build_wiring(anatomy: Anatomy, seed: int, two_weights: bool, threads: int = 
     np.cumsum(pointer, out=pointer)
     position = pointer[:-1].copy()
     targets = np.empty(total, np.uint32)
-    v0, v1 = np.empty_like(w0), np.empty_like(w1)
+    weights = np.empty_like(drawn)
 
     def sort(k: int) -> None:
         _sort_by_source(
-            source, w0, w1, edges[k], edges[k + 1], position, slot_first, anatomy.size, anatomy.first,
-            anatomy.in_degree, targets, v0, v1
+            source, drawn, edges[k], edges[k + 1], position, slot_first, anatomy.size, anatomy.first,
+            anatomy.in_degree, targets, weights
         )  # fmt: skip
 
     run_threads(sort, threads)
-    return Wiring(pointer, targets, v0, v1, int(_count_multapses(pointer, targets)))
+    return Wiring(pointer, targets, weights, int(_count_multapses(pointer, targets)))
