@@ -167,7 +167,7 @@ class Simulation:
         self._arrivals = np.zeros((e, self.n_blocks, self.layout.n_ports * BLOCK), self.layout.arrival_type)
         ids = np.arange(n, dtype=np.int64)
         for name, per_population in rows.items():
-            values = per_population[self._population_of]
+            values = per_population[self._population_of].astype(np.float64)
             shape = network.heterogeneity.get(name.replace("w_", "g_"))
             if shape is not None:
                 values = values * gamma_factors(

@@ -232,15 +232,15 @@ def _wire_populations(
         for i in range(m):
             x0, x1, x2, x3 = philox4x32(U64(i) & _LOW, U64(i) >> _SHIFT, U64(p) & _LOW, U64(p) >> _SHIFT, k0, k1)
             r = i + below(m - i, x0, x1)
-            q = np.int64(cells[r])
+            origin = np.int64(cells[r])
             cells[r] = cells[i]
-            if q == p:
-                s = below(size[q] - 1, x2, x3)
+            if origin == p:
+                s = below(size[p] - 1, x2, x3)
                 if s >= i // degree:
                     s += 1
             else:
-                s = below(size[q], x2, x3)
-            cells[i] = U32(first[q] + s)
+                s = below(size[origin], x2, x3)
+            cells[i] = U32(first[origin] + s)
             weights[base + i] = x3 & keep
     return -1
 
