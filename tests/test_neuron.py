@@ -260,9 +260,7 @@ def test_analytic_rate_never_exceeds_one_per_refractory_time(current: float, ref
 def test_kernel_equals_the_oracle_with_wide_sums() -> None:
     """Above 257 synapses per neuron the weights of one step can exceed 16 bits."""
     p = parameter_set("mu066").changed(background_mean=0.76)
-    network = Network(
-        two_regions(), neurons=700, in_degree=300, parameters=p, conductance_scaling="in_degree", seed=4
-    )
+    network = Network(two_regions(), neurons=700, in_degree=300, parameters=p, conductance_scaling="in_degree", seed=4)
     assert Simulation(network).layout.wide
     assert not Simulation(network.scaled(in_degree=257)).layout.wide
     fast, slow = engine_run(network, 60, 1.0, seed=6), reference_run(network, 60, 1.0, 1, seed=6)
