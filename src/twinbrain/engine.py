@@ -401,7 +401,8 @@ class Simulation:
 
     def copy_member(self, source: int, target: int) -> None:
         """Give member number ``target`` (by position) the neuron and Balloon state of ``source``; noise stays its own."""
-        for array in (self._state, self._arrivals, self.balloon, self._counts, self.drive):
+        arrays: tuple[NDArray[Any], ...] = (self._state, self._arrivals, self.balloon, self._counts, self.drive)
+        for array in arrays:
             array[target] = array[source]
 
     def state(self) -> dict[str, NDArray[Any]]:
@@ -423,12 +424,14 @@ class Simulation:
         InputError
             If the state belongs to another network or ensemble.
         """
-        own = (self._state, self._arrivals, self.balloon, self._counts, self.drive)
-        for name, array in zip(("neurons", "arrivals", "balloon", "counts", "drive"), own, strict=True):
+        own: tuple[NDArray[Any], ...] = (self._state, self._arrivals, self.balloon, self._counts, self.drive)
+        names = ("neurons", "arrivals", "balloon", "counts", "drive")
+        for name, array in zip(names, own, strict=True):
             if name not in state or state[name].shape != array.shape or state[name].dtype != array.dtype:
                 found = getattr(state.get(name), "shape", "nothing")
                 raise InputError(
                     f"the state to go on from does not fit this network: '{name}' is {found}, expected {array.shape}"
                 )
+        for name, array in zip(names, own, strict=True):
             array[:] = state[name]
         self.step, self._counted_steps = (int(x) for x in state["clock"])

@@ -186,6 +186,6 @@ def to_regions(bold: xr.DataArray) -> xr.DataArray:
     """
     weighted = (bold * bold["weight"]).groupby("region").sum() / bold["weight"].groupby("region").sum()
     names = list(dict.fromkeys(str(r) for r in bold["region"].values))
-    out = weighted.sel(region=names).transpose("time", "region")
+    out = weighted.sel(region=names).transpose(..., "time", "region")
     out.attrs = dict(bold.attrs)
     return out

@@ -16,7 +16,7 @@ from twinbrain.engine import Simulation
 from twinbrain.errors import InputError, Interrupted
 from twinbrain.kernels.wiring import Wiring
 from twinbrain.network import Network
-from twinbrain.observe import Balloon, sample_steps
+from twinbrain.observe import Balloon, sample_steps, to_regions
 
 __all__ = ["Record", "Run", "Simulation", "simulate"]
 
@@ -110,12 +110,32 @@ class Run:
         return float(np.mean(np.where(mean > 0, bins.var(axis=1) / np.maximum(mean, 1e-12), np.nan)))
 
     def to_dataset(self) -> xr.Dataset:
-        """Return rates, BOLD and recorded spikes as one Dataset, for storage."""
-        out = xr.Dataset({"firing_rate": self.firing_rate, "bold": self.bold})
+        """Return BOLD by region, rates by population and the recorded spikes as one Dataset, for storage.
+
+        ``spike_time_ms`` counts from the end of the warm-up; ``spike_region`` and ``spike_sign`` say where a neuron
+        sits and whether it excites (+1) or inhibits (-1). Attributes: mean_rate_hz, neurons, synapses, multapses and,
+        if totals were recorded, fano (Fano factor in 4-ms bins) and asynchronous (fano < 10).
+        """
+        out = xr.Dataset({"bold": to_regions(self.bold), "firing_rate": self.firing_rate})
+        time_ms, neuron = np.zeros(0), np.zeros(0, np.int64)
         if self.spikes is not None:
-            out["spike_time_ms"] = self.spikes["time_ms"]
-            out["spike_neuron"] = self.spikes["neuron"]
-        out.attrs = {"mean_rate_hz": self.mean_rate_hz, "neurons": self.provenance["network"]["neurons"]}
+            time_ms, neuron = np.asarray(self.spikes["time_ms"], np.float64), self.spikes["neuron"].values
+        last = np.cumsum(self.firing_rate["pop_size"].values)
+        population = np.searchsorted(last, neuron, side="right")
+        out["spike_time_ms"] = ("spike", time_ms, {"units": "ms"})
+        out["spike_neuron"] = ("spike", neuron)
+        out["spike_region"] = ("spike", self.firing_rate["pop_region"].values[population])
+        out["spike_sign"] = ("spike", self.firing_rate["pop_sign"].values[population])
+        network = self.provenance["network"]
+        out.attrs = {
+            "mean_rate_hz": self.mean_rate_hz,
+            "neurons": network["neurons"],
+            "synapses": network["synapses"],
+            "multapses": self.provenance["multapses"],
+        }
+        if self.totals is not None:
+            fano = self.fano(4.0)
+            out.attrs |= {"fano": fano, "synchrony_fano_4ms": fano, "asynchronous": bool(fano < 10)}
         return out
 
     def _repr_html_(self) -> str:

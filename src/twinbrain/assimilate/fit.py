@@ -78,6 +78,13 @@ class Fit:
     initial: xr.DataArray
     diagnostics: dict[str, float | str]
 
+    def to_dataset(self) -> xr.Dataset:
+        """Return drive, spread, filter mean, target and forecasts as one Dataset with the diagnostics as attributes."""
+        names = ("spread", "filter_mean", "forecast", "forecast_spread", "target")
+        arrays = {"drive": self.drive.values} | {name: getattr(self, name) for name in names}
+        attrs = {"repetition_time_s": self.drive.repetition_time_s, "shape": self.drive.shape, **self.diagnostics}
+        return xr.Dataset(arrays, attrs=attrs)
+
 
 def assimilate(
     network: Network,

@@ -5,14 +5,13 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
-from twinbrain.analyse.align import to_regions
 from twinbrain.assimilate.fit import Fit
 from twinbrain.circuit import canonical, laminar
 from twinbrain.data.subject import Subject
 from twinbrain.network import Network
 from twinbrain.simulate import Run
 
-__all__ = ["brain_group", "fit_group", "laminar_group", "raster_neurons", "recorded_group", "twin_group"]
+__all__ = ["brain_group", "fit_group", "laminar_group", "raster_neurons", "recorded_group"]
 
 _RASTER_NEURONS = 400
 
@@ -74,11 +73,7 @@ def fit_group(fit: Fit, time_s: np.ndarray) -> xr.Dataset:
     time_s
         Times of its volumes in the recording, s.
     """
-    names = ("drive", "spread", "filter_mean", "forecast", "forecast_spread", "target")
-    arrays = {name: (fit.drive.values if name == "drive" else getattr(fit, name)) for name in names}
-    time = ("time", time_s, {"units": "s"})
-    group = xr.Dataset({name: array.assign_coords(time=time) for name, array in arrays.items()})
-    return group.assign_attrs(repetition_time_s=fit.drive.repetition_time_s, shape=fit.drive.shape, **fit.diagnostics)
+    return fit.to_dataset().assign_coords(time=("time", time_s, {"units": "s"}))
 
 
 def raster_neurons(network: Network, most: int = _RASTER_NEURONS) -> np.ndarray:
@@ -91,27 +86,6 @@ def raster_neurons(network: Network, most: int = _RASTER_NEURONS) -> np.ndarray:
     [0, 2, 4, 6, 8]
     """
     return np.unique(np.linspace(0, network.neurons - 1, most).astype(np.int64))
-
-
-def twin_group(run: Run, network: Network) -> xr.Dataset:
-    """Return BOLD by region, rates by population and the raster of a free run.
-
-    ``spike_time_ms`` counts from the start of the run (after the warm-up); ``spike_region`` and ``spike_sign`` say
-    where a neuron sits and whether it excites (+1) or inhibits (-1). ``fano`` is the Fano factor of the whole
-    network's spike count in 4-ms bins: below 10 is called asynchronous.
-    """
-    group = xr.Dataset({"bold": to_regions(run.bold), "firing_rate": run.firing_rate}, attrs=_attributes(run, network))
-    table = network.populations
-    spikes = xr.Dataset({"time_ms": ("spike", np.zeros(0)), "neuron": ("spike", np.zeros(0, np.int64))})
-    if run.spikes is not None:
-        spikes = run.spikes
-    neuron = spikes["neuron"].values
-    population = np.searchsorted(table["first"].to_numpy(), neuron, side="right") - 1
-    group["spike_time_ms"] = ("spike", np.asarray(spikes["time_ms"].values, np.float64), {"units": "ms"})
-    group["spike_neuron"] = ("spike", neuron)
-    group["spike_region"] = ("spike", table["region"].to_numpy(str)[population])
-    group["spike_sign"] = ("spike", table["sign"].to_numpy()[population])
-    return group
 
 
 def laminar_group(run: Run, network: Network) -> xr.Dataset:
@@ -133,18 +107,5 @@ def laminar_group(run: Run, network: Network) -> xr.Dataset:
             "rate_time": (("time", "layer"), rate_time, {"units": "Hz"}),
         },
         coords={"layer": names, "time": rate["time"]},
-        attrs=_attributes(run, network),
+        attrs=run.to_dataset().attrs,
     )
-
-
-def _attributes(run: Run, network: Network) -> dict[str, float]:
-    fano = run.fano(4.0)
-    return {
-        "mean_rate_hz": run.mean_rate_hz,
-        "fano": fano,
-        "synchrony_fano_4ms": fano,
-        "asynchronous": bool(fano < 10),
-        "neurons": network.neurons,
-        "synapses": network.synapses,
-        "multapses": int(run.provenance["multapses"]),
-    }

@@ -360,9 +360,7 @@ def _twin(job: _Job) -> xr.Dataset:
         spikes=groups.raster_neurons(job.ready.twin).tolist(), spikes_from_s=start, spikes_to_s=start + twin.raster_s
     )
     warm_up_s = twin.warm_up * drive.repetition_time_s
-    return groups.twin_group(
-        _simulate(job, job.ready.twin, "free run", drive, None, warm_up_s, twin.seed, record), job.ready.twin
-    )
+    return _simulate(job, job.ready.twin, "free run", drive, None, warm_up_s, twin.seed, record).to_dataset()
 
 
 def _laminar(job: _Job, network: Network) -> xr.Dataset:
