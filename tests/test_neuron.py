@@ -49,10 +49,11 @@ def test_rate_at_constant_current(current: float, rate: float) -> None:
     assert isolated_rate(p, 1.0, 200, 20.0) == pytest.approx(rate, rel=0.09)
 
 
+EXTRA = (0, 0.02, 0.05, 0.08, 0.1, 0.2, 0.3)
 ISOLATED = [
-    *[("nsr", 0.1, x, r) for x, r in zip((0, 0.02, 0.05, 0.08, 0.1, 0.2, 0.3), (3.84, 6.2, 11.5, 18.0, 23.1, 52.5, 82.3), strict=True)],
+    *[("nsr", 0.1, x, r) for x, r in zip(EXTRA, (3.84, 6.2, 11.5, 18.0, 23.1, 52.5, 82.3), strict=True)],
     ("nsr", 1.0, 0.0, 4.06),
-    *[("mu066", 1.0, x, r) for x, r in zip((0, 0.02, 0.05, 0.08, 0.1, 0.2, 0.3), (1.95, 3.0, 5.1, 7.4, 9.0, 16.6, 23.3), strict=True)],
+    *[("mu066", 1.0, x, r) for x, r in zip(EXTRA, (1.95, 3.0, 5.1, 7.4, 9.0, 16.6, 23.3), strict=True)],
 ]  # fmt: skip
 
 
@@ -199,9 +200,10 @@ def test_psp_of_every_channel() -> None:
         t = np.arange(1, 3001) * 0.02
         tau_m, tau = p.capacitance / p.leak_conductance, values[f"tau_{channel}_ms"]
         force = 0.001 * (values[f"v_{channel}_mv"] + 70.0) / p.capacitance
-        exact = -70.0 + force * tau * tau_m / (tau_m - tau) * (np.exp(-t / tau_m) - np.exp(-t / tau)) if tau != tau_m else (
-            -70.0 + force * t * np.exp(-t / tau_m)
-        )  # fmt: skip
+        if tau == tau_m:
+            exact = -70.0 + force * t * np.exp(-t / tau_m)
+        else:
+            exact = -70.0 + force * tau * tau_m / (tau_m - tau) * (np.exp(-t / tau_m) - np.exp(-t / tau))
         size = np.abs(exact + 70).max()
         # the conductance's own pull on the membrane (order 0.1 %) and Euler are all that separates them
         assert np.abs(np.array(v) - exact).max() <= 0.02 * size + 1e-12

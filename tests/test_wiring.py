@@ -1,4 +1,4 @@
-"""Wiring: exact in-degrees, honest rounding, uniform sources and targets, no self-connection, the same for any threads."""
+"""Wiring: exact in-degrees, honest rounding, uniform sources and targets, no self-connection, any threads."""
 
 from __future__ import annotations
 

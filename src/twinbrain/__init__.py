@@ -84,7 +84,7 @@ def __dir__() -> list[str]:
 
 
 class _Catalogue(ModuleType):
-    """Keep the public verbs (``simulate``, ``assimilate``, ``report``) from being hidden by the rooms of the same name."""
+    """Keep the public verbs (``simulate``, ``assimilate``, ``report``) from being hidden by rooms of the same name."""
 
     def __setattr__(self, name: str, value: Any) -> None:
         if not (name in _HOME and isinstance(value, ModuleType)):

@@ -150,7 +150,8 @@ def canonical(shares: str | tuple[float, float, float] = "nsr") -> Circuit:
     values = np.asarray(row, np.float64)
     if values.shape != (3,) or (values < 0).any() or abs(values.sum() - 1) > 1e-9:
         raise InputError(
-            f"canonical shares must be three non-negative numbers (local E, local I, long range) that sum to 1, found {row}"
+            "canonical shares must be three non-negative numbers (local E, local I, long range) that sum to 1, "
+            f"found {row}"
         )
     return Circuit(
         name="canonical",

@@ -24,7 +24,8 @@ class Drive:
     ----------
     values : DataArray (time, input)
         h in model units of current; ``input`` names regions (or voxels) of the Brain; ``time`` is the time in s of
-        the BOLD sample at the *end* of the interval in which the row acts (sample k of a recording: k repetition times).
+        the BOLD sample at the *end* of the interval in which the row acts (sample k of a recording: k repetition
+        times).
     repetition_time_s : float
         Length of the interval of each row.
     shape : float

@@ -89,7 +89,8 @@ class Simulation:
     threads : int
         Threads; 0 for all processors. The spikes do not depend on it.
     dt_ms, exchange_ms : float
-        Integration step, and the interval at which spikes are exchanged (a whole number of steps; spikes act at its end).
+        Integration step, and the interval at which spikes are exchanged: a whole number of steps; spikes act at
+        its end.
     inputs : sequence of str
         Regions (or voxels) whose excitatory neurons receive the currents of :meth:`set_drive`.
     gamma_shape : float
@@ -130,8 +131,8 @@ class Simulation:
             raise InputError(f"exchange_ms ({exchange_ms}) must be a whole multiple of dt_ms ({dt_ms})")
         if network.parameter("refractory_ms").min() < exchange_ms:
             raise InputError(
-                f"the refractory time must be at least one exchange interval ({exchange_ms} ms), or spikes would be lost; "
-                f"found {network.parameter('refractory_ms').min()} ms"
+                f"the refractory time must be at least one exchange interval ({exchange_ms} ms), or spikes would be "
+                f"lost; found {network.parameter('refractory_ms').min()} ms"
             )
         self.seed, self.step = int(seed), 0
         self.balloon_constants = balloon or Balloon()
@@ -222,7 +223,8 @@ class Simulation:
                 which = np.array([voxels[name]])
             else:
                 raise InputError(
-                    f"input '{name}' is not a region of this Brain{nearest(name, regions)}; it has {len(regions)} regions"
+                    f"input '{name}' is not a region of this Brain{nearest(name, regions)}; "
+                    f"it has {len(regions)} regions"
                 )
             if taken & set(which.tolist()):
                 raise InputError(f"input '{name}' drives a voxel that another input drives already")
@@ -306,7 +308,7 @@ class Simulation:
             for step, neuron in results[m]:
                 self.recorded_spikes.append((self.members[m], step, neuron))
         if len(self._sampled):
-            self.recorded_samples.append(np.stack([r for r in self._samples_of]))
+            self.recorded_samples.append(np.stack(self._samples_of))
         if self.totals is not None:
             self.totals.append(totals)
         self.step += steps
@@ -354,7 +356,8 @@ class Simulation:
         self._counts[m] += b["counts"].sum(axis=0)
         activity = b["voxel_counts"].sum(axis=0) if self._parts > 1 else b["voxel_counts"][0]
         advance_balloon(
-            self.balloon[m], activity, self.exchange_ms * 1e-3, 1.0 / (np.maximum(self.voxel_size, 1) * self.exchange_ms),
+            self.balloon[m], activity, self.exchange_ms * 1e-3,
+            1.0 / (np.maximum(self.voxel_size, 1) * self.exchange_ms),
             self.balloon_constants,
         )  # fmt: skip
         total[:] = activity.sum(axis=1)
@@ -400,7 +403,7 @@ class Simulation:
         return np.where(v < -500.0, reset, v)
 
     def copy_member(self, source: int, target: int) -> None:
-        """Give member number ``target`` (by position) the neuron and Balloon state of ``source``; noise stays its own."""
+        """Give member ``target`` (by position) the neuron and Balloon state of ``source``; its noise stays its own."""
         arrays: tuple[NDArray[Any], ...] = (self._state, self._arrivals, self.balloon, self._counts, self.drive)
         for array in arrays:
             array[target] = array[source]

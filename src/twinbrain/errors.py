@@ -12,7 +12,7 @@ class InputError(ValueError):
     """Something the user gave cannot be used; the message says what, where, and how to mend it (exit code 1)."""
 
 
-class CorruptFile(InputError):
+class CorruptFile(InputError):  # noqa: N818 - it names what is wrong
     """A stored result is damaged; the message names the file and the array (exit code 1)."""
 
 

@@ -38,6 +38,11 @@ class Estimate:
         Wall time to build and to simulate.
     profile : str
         Where the machine's speed comes from.
+
+    Examples
+    --------
+    >>> print(Estimate(1000, 100_000, 1, 0.2, 0.2, 0.01, 0.5, "default speeds"))  # doctest: +ELLIPSIS
+    1,000 neurons x 1 member, 100,000 synapses: about 0.2 GB ..., 0.01 s to build and 0.5 s to run (default speeds)
     """
 
     neurons: int
@@ -52,8 +57,8 @@ class Estimate:
     def __str__(self) -> str:
         return (
             f"{self.neurons:,} neurons x {self.members} member{'s' if self.members > 1 else ''}, "
-            f"{self.synapses:,} synapses: about {self.memory_gb:.2g} GB ({self.build_memory_gb:.2g} GB while building), "
-            f"{self.build_s:.2g} s to build and {self.run_s:.3g} s to run ({self.profile})"
+            f"{self.synapses:,} synapses: about {self.memory_gb:.2g} GB ({self.build_memory_gb:.2g} GB while "
+            f"building), {self.build_s:.2g} s to build and {self.run_s:.3g} s to run ({self.profile})"
         )
 
 
@@ -117,8 +122,8 @@ class Network:
             raise InputError(f"neurons must be a whole number above 0, found {self.neurons}")
         if self.neurons < 2 * len(self.brain.voxels):
             raise InputError(
-                f"neurons ({self.neurons}) must be at least 2 per voxel, and the Brain has {len(self.brain.voxels)} voxels: "
-                "ask for more neurons or larger voxels"
+                f"neurons ({self.neurons}) must be at least 2 per voxel, and the Brain has {len(self.brain.voxels)} "
+                "voxels: ask for more neurons or larger voxels"
             )
         if self.neurons > _MAX_NEURONS:
             raise InputError(f"neurons must be at most {_MAX_NEURONS:,} on one machine, found {self.neurons:,}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any, Protocol
 
 import numpy as np
@@ -43,6 +44,16 @@ class Record:
         Neurons whose membrane potential is kept at every exchange interval (mV).
     totals : bool
         Keep the number of spikes of the whole network in every exchange interval (for the Fano factor).
+
+    Raises
+    ------
+    InputError
+        If ``spikes`` is a word other than "none" and "all".
+
+    Examples
+    --------
+    >>> Record(spikes=[0, 17], spikes_to_s=2.0).spikes_from_s
+    0.0
     """
 
     spikes: str | Sequence[int] = "none"
@@ -75,6 +86,14 @@ class Run:
         Where the run ended; pass it as ``state=`` to go on.
     provenance : dict
         Network, settings, seed.
+
+    Examples
+    --------
+    >>> from twinbrain import Brain, Network, Subject, simulate
+    >>> person = Subject.from_arrays([[0, 1.0], [1.0, 0]], ["a", "b"])
+    >>> run = simulate(Network(Brain.from_subject(person), neurons=400, in_degree=20), duration_s=0.8)
+    >>> run.firing_rate.sizes["population"], sorted(set(run.bold.region.values.tolist()))
+    (4, ['a', 'b'])
     """
 
     firing_rate: xr.DataArray
@@ -222,7 +241,8 @@ def simulate(
         raise InputError(f"duration_s ({duration}) must be at least one repetition time ({tr} s)")
     if drive is not None and samples > drive.values.sizes["time"]:
         raise InputError(
-            f"duration_s ({duration}) is longer than the drive ({drive.duration_s} s): shorten the one or extend the other"
+            f"duration_s ({duration}) is longer than the drive ({drive.duration_s} s): shorten the one or extend the "
+            "other"
         )
     steps, offset = sample_steps(samples, tr, exchange_ms)
     if offset > 0:
@@ -306,7 +326,7 @@ class _Work:
         # spikes are wanted in a window: cut the interval at its borders
         low, high = (self._clip(x) for x in (self.record.spikes_from_s, self.record.spikes_to_s))
         marks = sorted({begin, end, *(m for m in (low, high) if begin < m < end)})
-        for a, b in zip(marks[:-1], marks[1:], strict=True):
+        for a, b in pairwise(marks):
             engine.record_spikes(self.chosen if low <= a < high else None)
             engine.advance(b - a)
         self.rates.append(engine.population_rate())

@@ -6,7 +6,7 @@ voxel, are contiguous. Arrivals are summed as integers: the order of summation c
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -58,7 +58,7 @@ def deliver(
             acc[slot] += kind((w & np.int64(255)) | ((w >> np.int64(8)) << half))
 
 
-@lru_cache(maxsize=None)
+@cache
 def make_advance(R: tuple[int, ...]) -> Any:
     """Return the function that one thread runs: it advances the blocks of its part by a number of steps.
 

@@ -229,7 +229,7 @@ def step_block(s, a, fired, z, words, c, R, first_id, step, substeps, k0, k1):
 
 @njit(**INLINE)
 def compact(fired, n, first_id, out, k):
-    """Append the ids of the fired neurons among the first n of a block to ``out`` from position k; returns the new k."""
+    """Append the ids of the fired neurons among the first n of a block to ``out`` from position k; returns the end."""
     words = fired.view(np.uint64)
     for w in range((n + 7) >> 3):
         if words[w] != 0:
