@@ -269,3 +269,15 @@ def test_a_default_network_is_asynchronous_at_a_low_rate() -> None:
 def test_bad_arguments_are_refused(options: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
         simulate(network(neurons=100), **options)
+
+
+def test_an_ensemble_is_stored_as_its_first_member_with_the_spread_of_all() -> None:
+    net = network(neurons=2000)
+    record = Record(spikes=range(50))
+    many = simulate(net, 2.4, members=3, record=record).to_dataset()
+    one = simulate(net, 2.4, record=record).to_dataset()
+    np.testing.assert_array_equal(many["bold"], one["bold"])
+    np.testing.assert_array_equal(many["spike_neuron"], one["spike_neuron"])
+    assert (many["bold_spread"] > 0).all()
+    assert "bold_spread" not in one
+    assert many.attrs["asynchronous"] in (True, False)

@@ -149,6 +149,10 @@ class TwinSection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """
 
     neurons: _Neurons = 94_000
+    members: Annotated[
+        int,
+        _about("Free runs that differ in noise: the first is scored, their spread is shown.", "1", ge=1, le=1000),
+    ] = 2
     seed: _Seed = 2
     warm_up: Annotated[int, _about("Simulated at the first drive value, unscored.", "TR", ge=0, le=10_000)] = 10
     raster_s: Annotated[float, _about("Length of the spikes kept for the raster.", "s", ge=0, le=600)] = 2.0

@@ -132,19 +132,29 @@ class Run:
         """Return BOLD by region, rates by population and the recorded spikes as one Dataset, for storage.
 
         ``spike_time_ms`` counts from the end of the warm-up; ``spike_region`` and ``spike_sign`` say where a neuron
-        sits and whether it excites (+1) or inhibits (-1). Attributes: mean_rate_hz, neurons, synapses, multapses and,
+        sits and whether it excites (+1) or inhibits (-1). Of an ensemble the first member is kept, and
+        ``bold_spread`` (time, region): the standard deviation between members, pooled over time because there are
+        few of them. Attributes: mean_rate_hz, neurons, synapses, multapses and,
         if totals were recorded, fano (Fano factor in 4-ms bins) and asynchronous (fano < 10).
         """
-        out = xr.Dataset({"bold": to_regions(self.bold), "firing_rate": self.firing_rate})
+        bold, firing_rate, spikes = to_regions(self.bold), self.firing_rate, self.spikes
+        out = xr.Dataset()
+        if "member" in bold.dims:
+            spread = bold.var("member", ddof=1).mean("time") ** 0.5
+            if spikes is not None:
+                spikes = spikes.isel(spike=np.flatnonzero(spikes["member"].values == bold["member"].values[0]))
+            bold, firing_rate = (x.isel(member=0, drop=True) for x in (bold, firing_rate))
+            out["bold_spread"] = spread.broadcast_like(bold).transpose("time", "region")
+        out["bold"], out["firing_rate"] = bold, firing_rate
         time_ms, neuron = np.zeros(0), np.zeros(0, np.int64)
-        if self.spikes is not None:
-            time_ms, neuron = np.asarray(self.spikes["time_ms"], np.float64), self.spikes["neuron"].values
-        last = np.cumsum(self.firing_rate["pop_size"].values)
+        if spikes is not None:
+            time_ms, neuron = np.asarray(spikes["time_ms"], np.float64), spikes["neuron"].values
+        last = np.cumsum(firing_rate["pop_size"].values)
         population = np.searchsorted(last, neuron, side="right")
         out["spike_time_ms"] = ("spike", time_ms, {"units": "ms"})
         out["spike_neuron"] = ("spike", neuron)
-        out["spike_region"] = ("spike", self.firing_rate["pop_region"].values[population])
-        out["spike_sign"] = ("spike", self.firing_rate["pop_sign"].values[population])
+        out["spike_region"] = ("spike", firing_rate["pop_region"].values[population])
+        out["spike_sign"] = ("spike", firing_rate["pop_sign"].values[population])
         network = self.provenance["network"]
         out.attrs = {
             "mean_rate_hz": self.mean_rate_hz,

@@ -360,7 +360,10 @@ def _twin(job: _Job) -> xr.Dataset:
         spikes=groups.raster_neurons(job.ready.twin).tolist(), spikes_from_s=start, spikes_to_s=start + twin.raster_s
     )
     warm_up_s = twin.warm_up * drive.repetition_time_s
-    return _simulate(job, job.ready.twin, "free run", drive, None, warm_up_s, twin.seed, record).to_dataset()
+    run = _simulate(
+        job, job.ready.twin, "free run", drive, None, warm_up_s, twin.seed, record, members=twin.members
+    )
+    return run.to_dataset()
 
 
 def _laminar(job: _Job, network: Network) -> xr.Dataset:
@@ -390,6 +393,7 @@ def _simulate(
     seed: int,
     record: Record,
     repetition_time_s: float | None = None,
+    members: int = 1,
 ) -> Run:
     execution = job.study.execution
     with job.follow(label) as tell:
@@ -400,6 +404,7 @@ def _simulate(
             repetition_time_s=repetition_time_s,
             warm_up_s=warm_up_s,
             seed=seed,
+            members=members,
             dt_ms=execution.dt_ms,
             record=record,
             threads=execution.threads,
