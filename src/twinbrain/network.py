@@ -325,8 +325,8 @@ class Network:
     ) -> Estimate:
         """Estimate memory and wall time before anything runs.
 
-        Speeds are stated defaults of one core of a current server (2.5 ns per neuron and step, 2 ns per synaptic
-        event, 40 ns per synapse built) until the machine has been measured.
+        Speeds are stated defaults of one core of a current server (4 ns per neuron and step, 5 ns per synaptic
+        event, 50 ns per synapse built) until the machine has been measured.
         """
         neurons, synapses = self.neurons, self.synapses
         weights = 2 if self.two_weights else 1
@@ -340,8 +340,8 @@ class Network:
             members=members,
             build_memory_gb=(2 * list_bytes + 0.2e9) / 1e9,
             memory_gb=(list_bytes + state + neurons * 16 + 0.2e9) / 1e9,
-            build_s=synapses * 40e-9 / threads,
-            run_s=(updates * 2.5e-9 + events * 2e-9) / threads,
+            build_s=synapses * 50e-9 / threads,
+            run_s=(updates * 4e-9 + events * 5e-9) / threads,
             profile="default speeds, this machine was not measured",
         )
 
