@@ -54,7 +54,9 @@ def test_the_stretch_is_filtered_with_its_surroundings_and_standardised_by_itsel
     y = observations(bold, first_volume=100, volumes=150)
     assert y.sizes["time"] == 150
     assert y.attrs["first_volume"] == 100
-    np.testing.assert_allclose(y["time"], np.arange(150) * 0.8)
+    np.testing.assert_allclose(y["time"], np.arange(100, 250) * 0.8)  # the clock of the recording
+    later = observations(bold.assign_coords(time=4.0 + np.arange(bold.sizes["time"]) * 0.8), first_volume=100)
+    np.testing.assert_allclose(later["time"][:2], [84.0, 84.8])
     whole = observations(bold, clip=100)[100:250]
     part = observations(bold, first_volume=100, volumes=150, clip=100)
     for r in NAMES:

@@ -35,7 +35,7 @@ _BOLD = "fraction signal change"
 class Fit:
     """Drives estimated from recorded BOLD, with their uncertainty.
 
-    Rows of all arrays are the volumes used; ``time`` is that of the BOLD sample, in s from the first of them.
+    Rows of all arrays are the volumes used; ``time`` is that of the BOLD sample, in s on the clock of the recording.
     Row t of the drive acts during the repetition time that ends with this sample.
 
     Attributes

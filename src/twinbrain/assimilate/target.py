@@ -93,7 +93,8 @@ def observations(
     Returns
     -------
     xarray.DataArray
-        (time, region) float64, ``time`` in s from the first volume used; unit: fraction signal change.
+        (time, region) float64; ``time`` in s on the clock of ``bold`` (its own coordinate, else from its first
+        volume), so that a run of the fit can be compared with the recording; unit: fraction signal change.
 
     Raises
     ------
@@ -141,10 +142,11 @@ def observations(
         chosen = z[:, [names.index(r) for r in must]]
         low, high = np.nanmin(chosen), np.nanmax(chosen)
         y = window[0] + (window[1] - window[0]) * (z - low) / (high - low)
+    clock = bold["time"].values if "time" in bold.coords else np.arange(len(series)) * tr
     return xr.DataArray(
         y,
         dims=("time", "region"),
-        coords={"time": np.arange(len(y)) * tr, "region": names},
+        coords={"time": np.asarray(clock, np.float64)[cut], "region": names},
         name="target",
         attrs={"units": "fraction signal change", "repetition_time_s": tr, "first_volume": cut.start},
     )
