@@ -10,6 +10,7 @@ import pytest
 
 from twinbrain import Brain, Drive, InputError, Interrupted, Network, Record, Subject, parameter_set, simulate
 from twinbrain.engine import Simulation
+from twinbrain.kernels import deliver
 
 
 def brain(n: int = 4) -> Brain:
@@ -227,6 +228,49 @@ def test_a_run_goes_on_from_the_state_of_another() -> None:
     np.testing.assert_array_equal(second.bold.values, whole.bold.values[2:])
     with pytest.raises(InputError, match="does not fit this network"):
         simulate(network(neurons=9000), 1.6, state=first.state)
+
+
+def test_going_on_keeps_the_parameters_and_inputs_of_the_network_that_goes_on() -> None:
+    driven = simulate(network(), drive=Drive.constant({"Area_0": 0.06}, 1.6, 0.8))
+    elsewhere = Drive.constant({"Area_1": 0.0}, 3.2, 0.8)
+    after = simulate(network(), drive=elsewhere, state=driven.state).firing_rate[-2:]
+    fresh = simulate(network(), drive=elsewhere).firing_rate[-2:]
+    here = after["pop_region"] == "Area_0"
+    assert float(after[:, here].mean()) < 1.3 * float(fresh[:, here].mean())  # 2.5 times with the old current
+    weak = network(parameters=parameter_set("asynchronous").changed(background_mean=0.2))
+    assert simulate(weak, 1.6, state=simulate(network(), 0.8).state).mean_rate_hz < 0.5
+
+
+def test_recorded_spikes_come_in_an_order_that_does_not_follow_the_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("twinbrain.engine._COUNT_BYTES", 4 * 4 * 200)  # many chunks, as in a brain of many voxels
+    net = network(neurons=3000)
+    one, two = (simulate(net, 0.8, members=2, threads=t, record=Record(spikes="all")).spikes for t in (1, 2))
+    assert one is not None
+    assert one.equals(two)
+    assert one.sizes["spike"] > 1000
+
+
+def test_wiring_of_another_network_and_inputs_without_neurons_are_refused() -> None:
+    net = network(neurons=1000)
+    for other in (net.scaled(in_degree=400), net.scaled(neurons=1100), network("laminar", neurons=2000)):
+        with pytest.raises(InputError, match=r"build it with network.wire\(\)"):
+            Simulation(net, wiring=other.wire())
+    assert Simulation(net, wiring=net.wire()).wiring.multapses > 0
+    grey = [1e6, 1e6, 1.0]
+    tiny = Brain.from_subject(Subject.from_arrays(np.ones((3, 3)) - np.eye(3), list("abc"), grey_matter=grey))
+    with pytest.raises(InputError, match="input 'c' has no excitatory neuron"):
+        Simulation(Network(tiny, neurons=600, in_degree=10), inputs=["c"])
+
+
+def test_machine_code_is_made_anew_when_any_kernel_changes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Numba itself looks at the file of the outermost function only."""
+    constants = Simulation(network(neurons=100)).layout.constants
+    old = deliver.make_advance.__wrapped__(constants)
+    monkeypatch.setattr(deliver, "_sources", lambda: 1)
+    new = deliver.make_advance.__wrapped__(constants)
+    cells = [[c.cell_contents for c in f.py_func.__closure__] for f in (old, new)]
+    assert cells[0] != cells[1]  # part of the key of the cache
+    assert (*constants, 1) in cells[1]
 
 
 def test_a_repetition_time_between_steps_is_said_and_sampled(caplog: pytest.LogCaptureFixture) -> None:

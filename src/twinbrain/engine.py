@@ -77,6 +77,17 @@ def gamma_factors(shape: float, ids: Int, seed: int, purpose: str) -> Float:
     return np.asarray(gammaincinv(shape, u) / shape, np.float64)
 
 
+def _check_wiring(wiring: Wiring, network: Network) -> None:
+    """Refuse synapses built for another network; sums of weights would overflow unnoticed."""
+    found = (len(wiring.pointer) - 1, len(wiring.targets), wiring.weights.itemsize)
+    expected = (network.neurons, network.synapses, 1 + network.two_weights)
+    if found[0] != expected[0] or found[1] > expected[1] or found[2] != expected[2]:  # a lesion may have removed some
+        raise InputError(
+            "the wiring has {:,} neurons and {:,} synapses of {} byte(s) of weights, ".format(*found)
+            + "expected {:,}, {:,} and {}; build it with network.wire()".format(*expected)
+        )
+
+
 class Simulation:
     """A network that runs: the mutable engine behind :func:`twinbrain.simulate` and the filters.
 
@@ -136,6 +147,8 @@ class Simulation:
             )
         self.seed, self.step = int(seed), 0
         self.balloon_constants = balloon or Balloon()
+        if wiring is not None:
+            _check_wiring(wiring, network)
         self.wiring = wiring if wiring is not None else network.wire(self.threads)
         self._allocate()
         self._place_inputs(tuple(inputs), gamma_shape)
@@ -238,6 +251,11 @@ class Simulation:
                         gamma = gamma_factors(shape, ids, self.network.seed, "gamma")
                         neurons.append(ids)
                         factors.append(gamma / gamma.mean())
+            if not neurons:
+                raise InputError(
+                    f"input '{name}' has no excitatory neuron among the network's {self.network.neurons:,}: give the "
+                    "network more neurons, or leave this input out"
+                )
             self._input_neurons.append(np.concatenate(neurons))
             self._input_gamma.append(np.concatenate(factors))
         self.drive = np.zeros((len(self.members), len(inputs)))
@@ -422,6 +440,8 @@ class Simulation:
     def restore(self, state: dict[str, NDArray[Any]]) -> None:
         """Go on from a state of the same network, members and steps.
 
+        What varies in time is taken over; parameters and currents stay those of this network and its inputs.
+
         Raises
         ------
         InputError
@@ -435,6 +455,10 @@ class Simulation:
                 raise InputError(
                     f"the state to go on from does not fit this network: '{name}' is {found}, expected {array.shape}"
                 )
-        for name, array in zip(names, own, strict=True):
+        rows, saved = (x.reshape(*x.shape[:2], -1, BLOCK) for x in (self._state, state["neurons"]))
+        for row in (ROW_V, ROW_OU, *range(3, 3 + sum(self.layout.live))):
+            rows[:, :, row] = saved[:, :, row]
+        for name, array in zip(names[1:], own[1:], strict=True):
             array[:] = state[name]
+        self.set_drive(self.drive)
         self.step, self._counted_steps = (int(x) for x in state["clock"])

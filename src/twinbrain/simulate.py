@@ -78,7 +78,8 @@ class Run:
     bold : DataArray (time, voxel) or (member, time, voxel)
         BOLD signal as a fraction of the resting signal, one sample per repetition time; coordinates region and weight.
     spikes : Dataset or None
-        Variables step (exchange intervals since the end of the warm-up), time_ms, neuron, member along ``spike``.
+        Variables step (exchange intervals since the end of the warm-up), time_ms, neuron, member along ``spike``,
+        sorted by member, then step, then neuron.
     voltages : DataArray (member, step, neuron) or None, mV
     totals : DataArray (member, step) or None
         Spikes of the whole network per exchange interval.
@@ -429,6 +430,8 @@ class _Work:
         spikes = voltages = totals = None
         if len(self.chosen):
             member, step, neuron = self._spikes()
+            order = np.lexsort((neuron, step, member))  # an order that does not follow the chunks, so nor the threads
+            member, step, neuron = member[order], step[order], neuron[order]
             columns = {"step": step, "time_ms": (step + 1) * self.exchange_ms, "neuron": neuron, "member": member}
             spikes = xr.Dataset({k: ("spike", v) for k, v in columns.items()})
         if engine.recorded_samples:

@@ -7,7 +7,9 @@ voxel, are contiguous. Arrivals are summed as integers: the order of summation c
 from __future__ import annotations
 
 from functools import cache
+from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import numpy as np
 from numba import njit
@@ -59,6 +61,12 @@ def deliver(
 
 
 @cache
+def _sources() -> int:
+    """Checksum of the kernels' sources: Numba itself keeps machine code as long as *this* file is unchanged."""
+    return crc32(b"".join(file.read_bytes() for file in sorted(Path(__file__).parent.glob("*.py"))))
+
+
+@cache
 def make_advance(R: tuple[int, ...]) -> Any:
     """Return the function that one thread runs: it advances the blocks of its part by a number of steps.
 
@@ -67,6 +75,7 @@ def make_advance(R: tuple[int, ...]) -> Any:
     threads at one barrier. After the last step its spikes are delivered as well, so that nothing is in flight
     between two calls.
     """
+    R = (*R, _sources())  # not read: a kernel edited in any file of this room is compiled anew
 
     @njit(nogil=True, boundscheck=False, error_model="numpy", cache=True)
     def advance(

@@ -321,6 +321,8 @@ def build_wiring(anatomy: Anatomy, seed: int, two_weights: bool, threads: int = 
     """
     slots = anatomy.size * anatomy.in_degree
     slot_first = np.concatenate([[0], np.cumsum(slots)])
+    if slots.max() >= 2**32:
+        raise ValueError(f"population {slots.argmax()} has {slots.max():,} synapses, and at most 2^32 can be shuffled")
     total = int(slot_first[-1])
     neurons = int(anatomy.size.sum())
     source = np.empty(total, np.uint32)
