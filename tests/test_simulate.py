@@ -218,6 +218,14 @@ def test_a_resumed_run_equals_the_uninterrupted_one(stop_at: int) -> None:
     for name, array in whole.state.items():
         np.testing.assert_array_equal(resumed.state[name], array)
     assert (simulate(net, seed=5, **options).bold.values != whole.bold.values).any()
+    weaker = network(parameters=parameter_set("asynchronous").changed(background_mean=0.3))
+    for other, changed in (
+        (net, {"seed": 5}),
+        (weaker, {}),
+        (net, {"drive": Drive.constant({"Area_0": 0.0}, 4.0, 0.8)}),
+    ):
+        with pytest.raises(InputError, match="checkpoint: found one of a run of another network"):
+            simulate(other, checkpoint=memory, **(options | changed))
 
 
 def test_a_run_goes_on_from_the_state_of_another() -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from itertools import pairwise
 from typing import Any, Protocol
 
@@ -301,6 +304,7 @@ class _Work:
     ) -> None:
         self.engine, self.record, self.steps, self.exchange_ms = engine, record, steps, exchange_ms
         self.h = None if drive is None else np.asarray(drive.values.values, np.float64)
+        self.shape = None if drive is None else drive.shape
         self.done, self.start = 0, 0
         self.rates: list[NDArray[np.float64]] = []
         self.bold: list[NDArray[np.float64]] = []
@@ -354,12 +358,31 @@ class _Work:
         step = np.concatenate([empty, *(s - self.start for _, s, _ in found)])
         return member, step, np.concatenate([empty, *(i for _, _, i in found)])
 
+    @cached_property
+    def identity(self) -> str:
+        """Hash of what determines the result, threads aside."""
+        engine, brain = self.engine, self.engine.network.brain
+        told = [engine.network.describe(), brain.regions, engine.seed, engine.members, engine.inputs, engine.dt_ms]
+        told += [engine.exchange_ms, asdict(engine.balloon_constants), self.record.totals]
+        told += [self.record.spikes_from_s, self.record.spikes_to_s, self.shape]
+        digest = hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode())
+        arrays = (brain.projection.indices, brain.projection.data, brain.grey_matter, self.steps, self.h)
+        for array in (*arrays, self.chosen, self.record.voltages):
+            digest.update(np.ascontiguousarray([] if array is None else array).tobytes())
+        return digest.hexdigest()
+
     def state(self) -> dict[str, Any]:
         """Return all that is needed to go on, as arrays and numbers."""
         engine = self.engine
         member, step, neuron = self._spikes()
         out: dict[str, Any] = {f"engine_{k}": v for k, v in engine.state().items()}
-        out |= {"done": self.done, "start": self.start, "rates": np.stack(self.rates), "bold": np.stack(self.bold)}
+        out |= {
+            "identity": self.identity,
+            "done": self.done,
+            "start": self.start,
+            "rates": np.stack(self.rates),
+            "bold": np.stack(self.bold),
+        }
         out |= {"spike_member": member, "spike_step": step, "spike_neuron": neuron}
         if engine.totals is not None:
             out["totals"] = np.concatenate(engine.totals, axis=1)
@@ -370,6 +393,11 @@ class _Work:
     def restore(self, saved: dict[str, Any]) -> None:
         """Go on from what :meth:`state` returned."""
         engine = self.engine
+        if saved.get("identity") != self.identity:
+            raise InputError(
+                "checkpoint: found one of a run of another network, drive, seed or settings, expected one of this; "
+                "repeat what it was started with, or remove the checkpoint to start anew"
+            )
         engine.restore({k.removeprefix("engine_"): v for k, v in saved.items() if k.startswith("engine_")})
         self.done, self.start = int(saved["done"]), int(saved["start"])
         self.rates, self.bold = list(saved["rates"]), list(saved["bold"])
