@@ -229,6 +229,10 @@ def test_regions_of_one_side_only_are_left_out_and_noted() -> None:
     d = compare(noisy(x)[:, 2:], x, ["R2"], bootstrap=100).to_dict()
     assert d["regions"] == 6
     assert "2 regions are on one side only" in d["notes"][0]
+    few = compare(noisy(x), x, ["R2"], bootstrap=100).to_dict()["notes"]
+    assert len(few) == 1
+    assert "rests on 6.9 blocks" in few[0]
+    x = bold(900)
     assert compare(noisy(x), x, ["R2"], bootstrap=100).to_dict()["notes"] == []
 
 
