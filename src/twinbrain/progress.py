@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -62,6 +63,13 @@ class _Lines:
         _LOG.info("%s: %d of %d %s, %d %%%s", self._label, self._done, self._total, self._unit, percent, tail)
 
 
+def _knows_its_size() -> bool:
+    try:
+        return all(os.get_terminal_size(sys.stderr.fileno()))
+    except (OSError, ValueError):  # no terminal after all, or one of a test
+        return True
+
+
 class _Bar:
     def __init__(self, total: int, label: str, unit: str, done: int) -> None:
         from tqdm import tqdm
@@ -71,7 +79,9 @@ class _Bar:
             desc=label,
             unit=unit,
             initial=done,
-            dynamic_ncols=True,
+            dynamic_ncols=_knows_its_size(),
+            ncols=80,  # where it does not know: tqdm would show an empty line
+            nrows=24,
             file=sys.stderr,
             mininterval=0.2,
         )
