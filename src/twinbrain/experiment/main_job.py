@@ -87,6 +87,9 @@ def run_study(
     >>> run_study(demo_study(), "out/")          # doctest: +SKIP
     """
     study = check_study(study)
+    if study.subject.folder is not None:  # the copy in the results must mean the same place, wherever it is read
+        folder = str(Path(study.subject.folder).expanduser().resolve())
+        study = msgspec.structs.replace(study, subject=msgspec.structs.replace(study.subject, folder=folder))
     ready = prepare(study)  # a mistake in the data leaves no folder behind
     out = store.output_folder(out)
     with store.locked(out), _Stop() as stop:
