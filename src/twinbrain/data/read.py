@@ -322,6 +322,11 @@ def _series(path: Path) -> pd.DataFrame:
     cells = _cells(path)
     if all(_is_number(cell) for cell in cells[0]):
         raise InputError(f"{path}, row 1: numbers were found, but the first row must hold the region names; add them.")
+    if not cells[0][0] and all(cells[0][1:]):
+        raise InputError(
+            f"{path}, row 1: the first column has no name, as when pandas writes row numbers; write the table "
+            "without them (to_csv(..., index=False))."
+        )
     columns = _unique(path, cells[0], "row 1")
     if len(cells) == 1:
         raise InputError(f"{path}: there is no volume under the region names; give one row per volume.")
