@@ -113,6 +113,11 @@ def observations(
     >>> y.shape, round(float(y.mean()), 4), round(float(y.std()), 4)
     ((100, 1), 0.022, 0.004)
     """
+    if not isinstance(bold, xr.DataArray):
+        raise InputError(
+            f"bold: found a {type(bold).__name__}, expected one run as an xarray.DataArray (time, region) with region "
+            "names, for instance person.bold['rest']"
+        )
     if set(bold.dims) != {"time", "region"} or "region" not in bold.coords:
         raise InputError(
             f"bold: found the dimensions {tuple(bold.dims)}, expected 'time' and 'region' with region names; "
