@@ -35,7 +35,7 @@ def test_sizes_add_up_and_are_within_one_of_their_share(neurons: int, seed: int,
     for v in range(4):
         c = network.circuits[a.kind[v]]
         own = a.size[a.voxel_population[v] : a.voxel_population[v + 1]]
-        assert (np.abs(own - size[v] * c.fraction) < 1 + 1e-9).all()
+        assert (np.abs(own - neurons * (v + 1) / 10 * c.fraction) < 1 + 1e-9).all()
         assert (own >= 0).all()
 
 
@@ -43,6 +43,8 @@ def test_rounding_is_unbiased_over_seeds() -> None:
     sizes = [Network(brain(), neurons=37, seed=s).populations["size"].to_numpy() for s in range(400)]
     voxels = np.array(sizes).reshape(400, 4, 2).sum(axis=2).mean(axis=0)
     assert np.abs(voxels - 3.7 * np.arange(1, 5)).max() < 4 * 0.5 / 20
+    each = np.array(sizes).mean(axis=0).reshape(4, 2)
+    assert np.abs(each - 3.7 * np.arange(1, 5)[:, None] * [0.8, 0.2]).max() < 4 * 0.5 / 20
 
 
 def test_laminar_in_degrees_and_fractions_are_the_published_ones() -> None:

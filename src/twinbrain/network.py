@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -212,22 +213,16 @@ class Network:
         )
 
     def _sizes(self, kind: NDArray[np.int64], fraction: NDArray[np.float64]) -> NDArray[np.int64]:
-        """Neurons of each population, shape (V, L): systematic rounding with keyed offsets, totals exact."""
+        """Neurons of each population, shape (V, L): one systematic rounding of all shares with a keyed offset.
+
+        So every population, and every voxel, is within 1 of its share, the mean over seeds is exact and the total too.
+        """
         grey = self.brain.grey_matter if self.neurons_by == "grey_matter" else np.ones(len(kind))
-        key = derive_key(self.seed, "rounding")
-        offsets = uniforms_numpy(np.arange(len(kind) + 1), 1, key)
-        share = np.cumsum(grey) / np.sum(grey)
-        share[-1] = 1.0
-        per_voxel = np.diff(np.floor(self.neurons * share + offsets[-1]), prepend=0.0)
-        cumulative = np.cumsum(fraction, axis=1)[kind]
-        cumulative[:, -1] = 1.0
-        whole = np.floor(per_voxel[:, None] * cumulative + offsets[:-1, None])
-        whole[:, -1] = per_voxel
-        # populations that the circuit does not have sit at the end of the row with a share of 0
-        last = (fraction > 0).sum(axis=1)[kind] - 1
-        columns = np.arange(fraction.shape[1])[None, :]
-        whole = np.where(columns >= last[:, None], per_voxel[:, None], np.minimum(whole, per_voxel[:, None]))
-        return np.asarray(np.diff(whole, axis=1, prepend=0.0), np.int64)
+        cumulative = np.cumsum((grey / np.sum(grey))[:, None] * fraction[kind])
+        cumulative /= cumulative[-1]
+        offset = uniforms_numpy(np.zeros(1, np.int64), 1, derive_key(self.seed, "rounding"))[0]
+        whole = np.floor(self.neurons * cumulative + offset)
+        return np.diff(whole, prepend=0.0).astype(np.int64).reshape(len(kind), -1)
 
     @cached_property
     def populations(self) -> pd.DataFrame:
@@ -345,12 +340,21 @@ class Network:
             profile="default speeds, this machine was not measured",
         )
 
+    @cached_property
+    def _anatomy_hash(self) -> str:
+        """Hash of sizes, in-degrees, circuits and projection: which network it is, beyond names."""
+        digest = hashlib.sha256()
+        for array in self.anatomy.arrays():
+            digest.update(np.ascontiguousarray(array).tobytes())
+        return digest.hexdigest()
+
     def describe(self) -> dict[str, Any]:
         """Return the specification as plain numbers and strings, for provenance."""
         return {
             "brain": self.brain.name,
             "level": self.brain.level,
             "voxels": len(self.brain.voxels),
+            "anatomy_sha256": self._anatomy_hash,
             "neurons": self.neurons,
             "synapses": self.synapses,
             "in_degree": self.in_degree,

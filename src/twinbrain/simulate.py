@@ -366,8 +366,7 @@ class _Work:
         told += [engine.exchange_ms, asdict(engine.balloon_constants), self.record.totals]
         told += [self.record.spikes_from_s, self.record.spikes_to_s, self.shape]
         digest = hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode())
-        arrays = (brain.projection.indices, brain.projection.data, brain.grey_matter, self.steps, self.h)
-        for array in (*arrays, self.chosen, self.record.voltages):
+        for array in (brain.grey_matter, self.steps, self.h, self.chosen, self.record.voltages):
             digest.update(np.ascontiguousarray([] if array is None else array).tobytes())
         return digest.hexdigest()
 
