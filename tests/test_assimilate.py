@@ -15,7 +15,8 @@ from scipy.signal import butter, sosfiltfilt
 from scipy.sparse import csr_array
 
 from twinbrain.assimilate import fit as room
-from twinbrain.assimilate.dhmda import run_filter
+from twinbrain.assimilate.dhmda import Filtered, run_filter
+from twinbrain.assimilate.diagnostics import diagnose
 from twinbrain.assimilate.fit import Fit, assimilate
 from twinbrain.assimilate.settings import Settings, initial_ensemble
 from twinbrain.assimilate.transform import to_bounded
@@ -537,3 +538,20 @@ def test_known_drives_of_a_spiking_twin_lie_within_the_posterior_band() -> None:
     assert min(np.corrcoef(mean[:, j], known[:, j])[0, 1] for j in range(6)) > 0.95
     late = done.filter_mean[inner]  # the estimate without smoother has a larger error
     assert np.sqrt(((late - known) ** 2).mean()) > 1.5 * np.sqrt(((mean - known) ** 2).mean())
+
+
+def test_a_filter_that_lost_the_data_says_so() -> None:
+
+    region = {"dims": ("time", "region"), "coords": {"region": ["a"]}}
+    y = xr.DataArray(0.02 + 0.004 * np.sin(np.arange(40.0))[:, None], **region)
+    x = np.random.default_rng(0).standard_normal((40, 5, 1))
+    none = np.zeros((0, 3), dtype=np.int64)
+
+    def warning(forecast: xr.DataArray, x: np.ndarray, at_bounds: float) -> str:
+        done = Filtered(x, x.mean(axis=1), forecast.values, forecast.values * 0 + 1e-3, x[0], at_bounds, none)
+        return str(diagnose(done, y, forecast, forecast * 0 + 1e-3, ("a",), Settings(), {})["warning"])
+
+    assert warning(y, x, 0.0) == "none"
+    assert "not physical" in warning(y - 370, x, 0.0)
+    assert "no spread" in warning(y, x * 0, 0.0)
+    assert "bounds" in warning(y, x, 0.5)

@@ -17,11 +17,11 @@ import pytest
 
 from small_study import REGIONS, small_study, write_person
 from twinbrain import store
-from twinbrain.config import Study, to_toml
+from twinbrain.config import Study, to_toml, with_settings
 from twinbrain.errors import InputError, Interrupted
 from twinbrain.experiment import main_job
 from twinbrain.experiment.main_job import resume_study, run_study
-from twinbrain.experiment.prepare import prepare, warnings_of
+from twinbrain.experiment.prepare import activity_warnings, prepare, warnings_of
 
 SCORE_KEYS = (
     "bold_pcc_all", "bold_pcc_inputs", "bold_pcc_noninputs", "fc_pcc", "fc_rms", "fc_fnorm_relative", "mean_rate_hz",
@@ -242,5 +242,23 @@ def test_a_repetition_time_below_one_step_is_refused(tmp_path: Path) -> None:
 
 def test_a_repetition_time_between_steps_is_said(tmp_path: Path) -> None:
     folder = write_person(tmp_path / "sub", repetition_time_s=1.3675)
-    assert "at most half a step off" in warnings_of(prepare(small_study(folder)))[0]
-    assert warnings_of(prepare(small_study(write_person(tmp_path / "other")))) == []
+    assert "at most half a step off" in warnings_of(prepare(small_study(folder)))[-1]
+    others = warnings_of(prepare(small_study(write_person(tmp_path / "other"))))
+    assert not any("half a step" in sentence for sentence in others)
+    assert any("calibrated on a brain of 94 regions" in sentence for sentence in others)
+
+
+def test_networks_off_their_ground_are_warned_of(tmp_path: Path) -> None:
+    folder = write_person(tmp_path / "person")
+    study = with_settings(small_study(folder), ["network.circuit='laminar'", "network.parameters='asynchronous'"])
+    said = " ".join(warnings_of(prepare(study)))
+    assert "'asynchronous' is not the working point of the laminar circuit" in said
+    follows = with_settings(small_study(folder), ["network.circuit='laminar'"])
+    assert "is not the working point" not in " ".join(warnings_of(prepare(follows)))
+
+
+def test_activity_outside_the_working_point_is_said() -> None:
+    assert activity_warnings("twin", 4.0, 2.0) == []
+    assert "saturated" in activity_warnings("twin", 200.0, 0.01)[0]
+    assert "synchrony" in activity_warnings("twin", 8.0, 50.0)[0]
+    assert "outside 1-12 Hz" in activity_warnings("twin", 30.0, 5.0)[0]

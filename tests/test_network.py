@@ -153,3 +153,15 @@ def test_bad_networks_are_refused(changes: dict[str, object], message: str) -> N
     options: dict[str, object] = {"neurons": 1000} | changes
     with pytest.raises(InputError, match=message):
         Network(brain(), **options)  # type: ignore[arg-type]
+
+
+def test_the_default_set_follows_the_circuit() -> None:
+    assert Network(brain(), neurons=1000, circuit="laminar", parameters="default").set.name == "asynchronous_laminar"
+    assert Network(brain(), neurons=1000).set.name == "asynchronous"
+
+
+def test_networks_show_themselves_in_one_line() -> None:
+    network = Network(brain(), neurons=1000)
+    assert repr(network).count("\n") == 0
+    assert len(repr(network)) < 200
+    assert "<table" in network._repr_html_()

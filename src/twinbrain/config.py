@@ -97,7 +97,10 @@ class NetworkSection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         Literal["canonical", "laminar"],
         _about("Canonical E/I everywhere, or the laminar column in six-layered cortex.", "name"),
     ] = "canonical"
-    parameters: _Name = "asynchronous"
+    parameters: Annotated[
+        str,
+        _about("Name of a parameter set; 'default': asynchronous, or asynchronous_laminar for laminar.", "name"),
+    ] = "default"
     in_degree: Annotated[int, _about("Synapses onto one neuron.", "synapses", ge=1, le=20_000)] = 100
     seed: _Seed = 1
     overrides: Annotated[

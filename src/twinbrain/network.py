@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import html
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -22,8 +23,22 @@ from twinbrain.neuron import ParameterSet, parameter_set
 
 __all__ = ["Estimate", "Network"]
 
+_BLOCK_NEURONS = 1024  # neurons are stored and updated in blocks of this many
 _DEFAULT_SET = {"laminar": "asynchronous_laminar", "canonical": "asynchronous"}
 _MAX_NEURONS = 2**31 - 4096  # ids are 32 bits wide on one machine
+
+
+def default_parameters(circuit: str) -> str:
+    """Return the name of the parameter set that a circuit gets when none is named.
+
+    Examples
+    --------
+    >>> default_parameters("laminar")
+    'asynchronous_laminar'
+    """
+    if circuit not in _DEFAULT_SET:
+        raise InputError(f"circuit must be 'canonical' or 'laminar', found '{circuit}'{nearest(circuit, _DEFAULT_SET)}")
+    return _DEFAULT_SET[circuit]
 
 
 @dataclass(frozen=True)
@@ -42,8 +57,8 @@ class Estimate:
 
     Examples
     --------
-    >>> print(Estimate(1000, 100_000, 1, 0.2, 0.2, 0.01, 0.5, "default speeds"))  # doctest: +ELLIPSIS
-    1,000 neurons x 1 member, 100,000 synapses: about 0.2 GB ..., 0.01 s to build and 0.5 s to run (default speeds)
+    >>> print(Estimate(1000, 100_000, 1, 0.2, 0.2, 0.01, 5.2, "default speeds"))  # doctest: +ELLIPSIS
+    1,000 neurons x 1 member, 100,000 synapses: about 0.2 GB ..., less than 1 s to build and 5 s to run (default speeds)
     """
 
     neurons: int
@@ -59,8 +74,17 @@ class Estimate:
         return (
             f"{self.neurons:,} neurons x {self.members} member{'s' if self.members > 1 else ''}, "
             f"{self.synapses:,} synapses: about {self.memory_gb:.2g} GB ({self.build_memory_gb:.2g} GB while "
-            f"building), {self.build_s:.2g} s to build and {self.run_s:.3g} s to run ({self.profile})"
+            f"building), {_spoken(self.build_s)} to build and {_spoken(self.run_s)} to run ({self.profile})"
         )
+
+
+def _spoken(seconds: float) -> str:
+    """Say a rough time in words."""
+    if seconds < 1:
+        return "less than 1 s"
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,10 +139,7 @@ class Network:
     heterogeneity: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
 
     def __post_init__(self) -> None:
-        if self.circuit not in _DEFAULT_SET:
-            raise InputError(
-                f"circuit must be 'canonical' or 'laminar', found '{self.circuit}'{nearest(self.circuit, _DEFAULT_SET)}"
-            )
+        default_parameters(self.circuit)  # refuses an unknown circuit
         if isinstance(self.neurons, bool) or int(self.neurons) != self.neurons or self.neurons <= 0:
             raise InputError(f"neurons must be a whole number above 0, found {self.neurons}")
         if self.neurons < 2 * len(self.brain.voxels):
@@ -141,7 +162,9 @@ class Network:
                 )
             if not shape > 0:
                 raise InputError(f"the Gamma shape of {name} must be positive, found {shape}")
-        chosen = self.parameters or _DEFAULT_SET[self.circuit]
+        chosen = self.parameters
+        if chosen in ("", "default"):
+            chosen = default_parameters(self.circuit)
         if isinstance(chosen, str):
             chosen = parameter_set(chosen)
         if self.conductance_scaling is not None:
@@ -154,6 +177,17 @@ class Network:
         for name in chosen.populations:
             if name not in known:
                 raise InputError(f"population '{name}' is not known{nearest(name, known)}; known: {', '.join(known)}")
+
+    def __repr__(self) -> str:
+        return (
+            f"Network({self.neurons:,} neurons in {len(self.brain.voxels)} voxels of '{self.brain.name}', "
+            f"in_degree={self.in_degree:g}, circuit='{self.circuit}', parameters='{self.set.name}', seed={self.seed})"
+        )
+
+    def _repr_html_(self) -> str:
+        groups = self.populations.groupby("name", sort=False)
+        table = groups.agg(neurons=("size", "sum"), in_degree=("in_degree", "mean"))
+        return f"<p>{html.escape(repr(self))}</p>{table.to_html()}"
 
     @property
     def set(self) -> ParameterSet:
@@ -222,7 +256,7 @@ class Network:
         cumulative /= cumulative[-1]
         offset = uniforms_numpy(np.zeros(1, np.int64), 1, derive_key(self.seed, "rounding"))[0]
         whole = np.floor(self.neurons * cumulative + offset)
-        return np.diff(whole, prepend=0.0).astype(np.int64).reshape(len(kind), -1)
+        return np.asarray(np.diff(whole, prepend=0.0).reshape(len(kind), -1), np.int64)
 
     @cached_property
     def populations(self) -> pd.DataFrame:
@@ -320,15 +354,19 @@ class Network:
     ) -> Estimate:
         """Estimate memory and wall time before anything runs.
 
-        Speeds are stated defaults of one core of a current server (4 ns per neuron and step, 5 ns per synaptic
-        event, 50 ns per synapse built) until the machine has been measured.
+        Speeds are stated defaults of one core of a current server (4 ns per neuron and step, 5 ns per synaptic event,
+        20 ns per voxel and step for BOLD, 2 us per member and step, 50 ns per synapse built) until the machine has been
+        measured; ``rate_hz`` is a guess. The first run on a machine also compiles the kernels (10-20 s).
         """
         neurons, synapses = self.neurons, self.synapses
         weights = 2 if self.two_weights else 1
         list_bytes = synapses * (4 + weights) + neurons * 8
         state = neurons * members * 4 * (3 + sum(self.live) + 3 + 4)
-        updates = neurons * members * duration_s * 1000.0 / dt_ms
+        steps = duration_s * 1000.0
+        stored = -(-neurons // _BLOCK_NEURONS) * _BLOCK_NEURONS
+        updates = stored * members * steps / dt_ms
         events = synapses * members * duration_s * rate_hz
+        voxels = len(self.brain.voxels) * members * steps
         return Estimate(
             neurons=neurons,
             synapses=synapses,
@@ -336,7 +374,7 @@ class Network:
             build_memory_gb=(2 * list_bytes + 0.2e9) / 1e9,
             memory_gb=(list_bytes + state + neurons * 16 + 0.2e9) / 1e9,
             build_s=synapses * 50e-9 / threads,
-            run_s=(updates * 4e-9 + events * 5e-9) / threads,
+            run_s=(updates * 4e-9 + events * 5e-9 + voxels * 20e-9 + members * steps * 2e-6) / threads,
             profile="default speeds, this machine was not measured",
         )
 

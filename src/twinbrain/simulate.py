@@ -171,6 +171,11 @@ class Run:
             out.attrs |= {"fano": fano, "synchrony_fano_4ms": fano, "asynchronous": bool(fano < 10)}
         return out
 
+    def __repr__(self) -> str:
+        sizes = ", ".join(f"{n} {d}s" for d, n in self.bold.sizes.items())
+        neurons = self.provenance["network"]["neurons"]
+        return f"Run({neurons:,} neurons, mean rate {self.mean_rate_hz:.2f} Hz, BOLD of {sizes})"
+
     def _repr_html_(self) -> str:
         shape = dict(self.bold.sizes)
         return f"<b>Run</b>: mean rate {self.mean_rate_hz:.2f} Hz, BOLD {shape}"

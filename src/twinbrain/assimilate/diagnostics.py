@@ -14,6 +14,8 @@ from twinbrain.assimilate.settings import Settings
 
 __all__ = ["diagnose"]
 
+_PHYSICAL = 0.3  # BOLD beyond 30 % signal change is not BOLD
+_COLLAPSED = 1e-6  # standard deviation of the transformed drive below which an ensemble is one network
 _DISCARD = 10  # repetition times at the start that do not count
 
 
@@ -49,7 +51,7 @@ def diagnose(
         ``forecast_pcc_inputs``, ``persistence_pcc_inputs`` (means over inputs of Pearson's r; per input with
         the name in brackets), ``forecast_rmse_inputs`` (fraction signal change),
         ``forecast_spread_error_ratio`` (1 = the ensemble knows its error), ``share_at_bounds``,
-        ``replaced_members``, and the settings.
+        ``replaced_members``, ``warning`` (why the pass should not be trusted, or "none"), and the settings.
 
     Examples
     --------
@@ -84,6 +86,7 @@ def diagnose(
         "replaced_members": float(len(filtered.replaced)),
         "replaced": "; ".join(f"cycle {c}: member {m} by {d}" for c, m, d in filtered.replaced) or "none",
     }
+    result["warning"] = _warning(predicted, filtered, start)
     result |= {f"forecast_pcc[{r}]": value for r, value in zip(inputs, pcc, strict=True)}
     result |= {f"persistence_pcc[{r}]": value for r, value in zip(inputs, persistence, strict=True)}
     for key, value in (asdict(settings) | extra).items():
@@ -103,3 +106,22 @@ def _pcc(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
     x, y = x - x.mean(), y - y.mean()
     power = float(np.sqrt((x**2).sum() * (y**2).sum()))
     return float((x * y).sum() / power) if power > 0 else float("nan")
+
+
+def _warning(predicted: NDArray[np.float64], filtered: Filtered, start: int) -> str:
+    """Say in words what marks a filter that has lost the data."""
+    said = []
+    wild = float(np.mean(~(np.abs(predicted) < _PHYSICAL)))
+    if wild > 0:
+        said.append(
+            f"{wild:.0%} of the forecasts of the inputs lie beyond +-{_PHYSICAL:g} (fraction signal change), where BOLD "
+            "cannot be: the corrected Balloon states are not physical"
+        )
+    collapsed = float(np.mean(filtered.x[start:].std(axis=1) < _COLLAPSED))
+    if collapsed > 0.1:
+        said.append(f"the ensemble has no spread in {collapsed:.0%} of the volumes: it no longer listens to the data")
+    if filtered.at_bounds > 0.1:
+        said.append(f"{filtered.at_bounds:.0%} of the corrections ended at the bounds of the drive: widen the bounds")
+    if not said:
+        return "none"
+    return "; ".join(said) + "; take more members or neurons, a longer lag, or other bounds"

@@ -31,7 +31,7 @@ from twinbrain.config import Study, check_study, read_study, to_toml
 from twinbrain.drive import Drive
 from twinbrain.errors import InputError, Interrupted
 from twinbrain.experiment import groups
-from twinbrain.experiment.prepare import Prepared, prepare, warnings_of
+from twinbrain.experiment.prepare import Prepared, activity_warnings, prepare, warnings_of
 from twinbrain.network import Network
 from twinbrain.progress import Tracker, track
 from twinbrain.simulate import Record, Run, simulate
@@ -363,9 +363,7 @@ def _twin(job: _Job) -> xr.Dataset:
         spikes=groups.raster_neurons(job.ready.twin).tolist(), spikes_from_s=start, spikes_to_s=start + twin.raster_s
     )
     warm_up_s = twin.warm_up * drive.repetition_time_s
-    run = _simulate(
-        job, job.ready.twin, "free run", drive, None, warm_up_s, twin.seed, record, members=twin.members
-    )
+    run = _simulate(job, job.ready.twin, "free run", drive, None, warm_up_s, twin.seed, record, members=twin.members)
     return run.to_dataset()
 
 
@@ -443,4 +441,13 @@ def _compare(job: _Job) -> tuple[dict[str, Any], pd.DataFrame]:
             "note": "one step ahead inside the filter, beside repeating the last volume, beside the free run",
         },
     }
+    found = activity_warnings("free run", twin.attrs["mean_rate_hz"], twin.attrs["fano"])
+    if "laminar" in job.groups:
+        aside = job.groups["laminar"].attrs
+        found += activity_warnings("laminar run", aside["mean_rate_hz"], aside["fano"])
+    if fit.attrs.get("warning", "none") != "none":
+        found.append(f"filter: {fit.attrs['warning']}")
+    for sentence in found:
+        _LOG.warning("%s", sentence)
+    scores["warnings"] = found
     return scores, similarity.table

@@ -13,10 +13,10 @@ from twinbrain.data.read import read_subject
 from twinbrain.data.sample import load_sample
 from twinbrain.data.subject import Subject
 from twinbrain.errors import InputError, nearest
-from twinbrain.network import Network
+from twinbrain.network import Network, default_parameters
 from twinbrain.neuron import parameter_set
 
-__all__ = ["Prepared", "prepare", "warnings_of"]
+__all__ = ["Prepared", "activity_warnings", "prepare", "warnings_of"]
 
 _EXCHANGE_S = 0.001
 
@@ -89,7 +89,8 @@ def prepare(study: Study) -> Prepared:
                 f"assimilation.inputs: '{name}' is not one of the {len(brain.regions)} regions of "
                 f"'{person.name}'{nearest(name, brain.regions)}"
             )
-    parameters = parameter_set(study.network.parameters)
+    named = study.network.parameters
+    parameters = parameter_set(default_parameters(study.network.circuit) if named == "default" else named)
     if study.network.overrides:
         parameters = parameters.changed(study.network.overrides)
     network = Network(
@@ -147,15 +148,65 @@ def warnings_of(ready: Prepared) -> list[str]:
 
     Examples
     --------
-    >>> from types import SimpleNamespace
-    >>> [len(warnings_of(SimpleNamespace(repetition_time_s=s))) for s in (0.72, 1.3675)]
-    [0, 1]
+    >>> warnings_of.__annotations__["return"]
+    'list[str]'
     """
-    said = []
+    said = [*_network_warnings("assimilation", ready.network), *_network_warnings("twin", ready.twin)]
+    if ready.laminar is not None:
+        said += _network_warnings("laminar", ready.laminar)
     steps = ready.repetition_time_s / _EXCHANGE_S
     if abs(steps - round(steps)) > 1e-6:
         said.append(
             f"The repetition time of {ready.repetition_time_s:g} s is no whole number of 1-ms steps: BOLD is sampled "
             "at the nearest step, at most half a step off."
         )
+    return said
+
+
+def _network_warnings(section: str, network: Network) -> list[str]:
+    """Say where a network leaves the ground on which the named working points were calibrated."""
+    said = []
+    voxels, name = len(network.brain.voxels), network.set.name
+    smallest = network.neurons / voxels
+    if smallest < network.in_degree:
+        said.append(
+            f"{section}: {smallest:.0f} neurons per voxel on average are fewer than the {network.in_degree:g} synapses "
+            "of a neuron, so that many pairs share several synapses; take more neurons or larger voxels."
+        )
+    if name.startswith("asynchronous"):
+        if network.in_degree < 50:
+            said.append(
+                f"{section}: '{name}' was calibrated at in-degree 100; at {network.in_degree:g} the fewer, stronger "
+                "synapses make more noise and the rate may run away. Look at the mean rate first."
+            )
+        if voxels < 30:
+            said.append(
+                f"{section}: '{name}' was calibrated on a brain of 94 regions; with {voxels} it may settle elsewhere. "
+                "Look at the mean rate first."
+            )
+        if (network.circuit == "laminar") != (name == "asynchronous_laminar"):
+            said.append(
+                f"{section}: '{name}' is not the working point of the {network.circuit} circuit, which is "
+                f"'{default_parameters(network.circuit)}'; expect saturation or silence."
+            )
+    return said
+
+
+def activity_warnings(label: str, rate_hz: float, fano: float) -> list[str]:
+    """Say when a run is not the low-rate asynchronous state that the method needs.
+
+    Examples
+    --------
+    >>> activity_warnings("twin", 3.5, 3.7)
+    []
+    >>> activity_warnings("twin", 255.0, 0.01)
+    ['twin: mean rate 255 Hz is outside 1-12 Hz (saturated): its BOLD follows nothing.']
+    """
+    if rate_hz > 60 and fano < 0.2:
+        return [f"{label}: mean rate {rate_hz:.0f} Hz is outside 1-12 Hz (saturated): its BOLD follows nothing."]
+    said = []
+    if not 1 <= rate_hz <= 12:
+        said.append(f"{label}: mean rate {rate_hz:.3g} Hz is outside 1-12 Hz: not the working point it is named after.")
+    if not fano < 10:
+        said.append(f"{label}: Fano factor {fano:.3g} in 4-ms bins: the network fires in synchrony.")
     return said
