@@ -18,7 +18,7 @@ import tomli_w
 from small_study import small_tables, write_person
 from twinbrain import __version__, cli, store
 from twinbrain.cli import main
-from twinbrain.errors import Interrupted
+from twinbrain.errors import InputError, Interrupted
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +69,7 @@ def test_unknown_sample(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> N
     study = tmp_path / "study.toml"
     study.write_text('[subject]\nsample = "101308"\n')
     message = refused(capsys, "check", study)
-    assert "'101308' does not exist; did you mean '101309'?" in message
+    assert "'101308' does not exist; choose one of 101309, " in message
 
 
 def test_missing_file(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
@@ -174,7 +174,10 @@ def test_labels_that_do_not_match(capsys: pytest.CaptureFixture[str], tmp_path: 
         (["xyz"], "there is no command 'xyz'; the commands are sample, demo, check, run, resume, report"),
         (["run", "s.toml"], "the following arguments are required: --out; 'twinbrain run --help' shows how it is used"),
         (["check", "a", "b"], "unrecognized arguments: b; 'twinbrain --help' shows how it is used"),
-        (["resume", "/no/such"], "/no/such: there is no run to resume; start one with 'twinbrain run'"),
+        (
+            ["resume", "/no/such"],
+            "/no/such: there is no such folder; expected the results folder of an interrupted run",
+        ),
         (["report", "/no/such"], "/no/such: there is no such folder; expected a folder with results"),
     ],
 )
@@ -202,6 +205,73 @@ def test_help_is_quick_because_no_room_is_opened() -> None:
     assert "twinbrain.cli" in loaded
     assert not loaded & {"numpy", "xarray", "pandas", "numba", "zarr", "matplotlib", "twinbrain.simulate"}
     assert took < 5, "0.1 s when nothing else runs"
+
+
+def test_folders_without_results_say_what_to_run(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    assert refused(capsys, "report", empty) == (
+        f"{empty}: holds no results; make some with 'twinbrain run STUDY --out {empty}'"
+    )
+    assert refused(capsys, "resume", empty) == f"{empty}: there is no run to resume; start one with 'twinbrain run'"
+    file = tmp_path / "file"
+    file.touch()
+    assert "is a file; expected the results folder" in refused(capsys, "resume", file)
+
+
+@pytest.mark.parametrize("option", [("--set", "twin.neurons=5"), ("--threads", "1")])
+def test_a_folder_has_no_settings(
+    capsys: pytest.CaptureFixture[str], person: Path, study: Path, option: tuple[str, str]
+) -> None:
+    said = f"{option[0]} changes a study, but '{person}' is a folder; give 'twinbrain check' a study instead"
+    assert refused(capsys, "check", person, *option) == said
+    assert capsys.readouterr().out == "", "nothing of the folder is read first"
+    assert main(["check", str(person)]) == 0
+    assert main(["check", str(study), "--set", "twin.neurons=2000"]) == 0
+
+
+@pytest.mark.parametrize("command", ["run", "demo"])
+def test_the_output_folder_is_looked_at_before_the_data(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    from twinbrain.experiment import main_job
+
+    read: list[object] = []
+    monkeypatch.setattr(main_job, "run_study", lambda *_, **__: read.append(1))
+    file, foreign = tmp_path / "file", tmp_path / "foreign"
+    file.touch()
+    foreign.mkdir()
+    (foreign / "thesis.tex").touch()
+    study = tmp_path / "study.toml"
+    study.touch()
+    words = ["run", str(study)] if command == "run" else ["demo"]
+    assert "is a file, expected a folder" in refused(capsys, *words, "--out", file / "out")
+    assert "holds something else (such as 'thesis.tex')" in refused(capsys, *words, "--out", foreign)
+    assert not read
+    assert main([*words, "--out", str(tmp_path / "new" / "out")]) == 0
+    assert len(read) == 1
+    assert not (tmp_path / "new").exists(), "looking makes nothing"
+
+
+@pytest.mark.parametrize(
+    ("raised", "said"),
+    [
+        ("x is 3; give 4.", "x is 3; give 4"),
+        ("x is 3; give e.g. Thalamus_L.", "x is 3; give e.g. Thalamus_L"),
+        ("did you mean 'run'?", "did you mean 'run'?"),
+        ("x is 3. Give 4", "x is 3. Give 4."),
+        ("x is 3. Give 4.", "x is 3. Give 4."),
+        ("the folder ../..", "the folder ../.."),
+    ],
+)
+def test_one_sentence_ends_without_a_full_stop(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, raised: str, said: str
+) -> None:
+    def refuse(_: object) -> None:
+        raise InputError(raised)
+
+    monkeypatch.setattr(cli, "_report", refuse)
+    assert refused(capsys, "report", "x") == said
 
 
 # ---- commands ------------------------------------------------------------------------------------------------

@@ -141,7 +141,7 @@ def test_options_change_the_connectome_and_are_noted(installed: None, person: Su
     [
         (
             {"subject": "101310"},
-            "sample person '101310' does not exist; did you mean '101309'.; choose one of 101309, 102311",
+            "sample person '101310' does not exist; choose one of 101309, 102311",
         ),
         ({"normalise": "log"}, "normalise is 'log', but only 'none' and 'size' are possible"),
         ({"keep": 0.0}, "keep is 0.0, but the share of edges"),

@@ -65,7 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SystemExit as done:  # of --help and --version
         return int(done.code or 0)
     except InputError as error:
-        return _say(" ".join(str(error).split()), 1)
+        return _say(_without_last_stop(" ".join(str(error).split())), 1)
     except Interrupted as stopped:
         return _say(str(stopped), 75)
     except KeyboardInterrupt:
@@ -88,6 +88,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _say(message: str, code: int) -> int:
     print(f"twinbrain: {message}", file=sys.stderr)
     return code
+
+
+def _without_last_stop(message: str) -> str:
+    """One sentence ends without a full stop, as every line of a log; several end with one."""
+    several = re.search(r"(?<!\be\.g)(?<!\bi\.e)[.!?] +[A-Z]", message)
+    if several:
+        return message if message.endswith((".", "!", "?")) else f"{message}."
+    return message.removesuffix(".") if not message.endswith("..") else message
 
 
 def _bug(error: Exception) -> str:
@@ -239,6 +247,7 @@ def _demo(options: argparse.Namespace) -> None:
     from twinbrain.experiment.main_job import run_study
     from twinbrain.store import read_status
 
+    _check_place(options.out)
     status = read_status(options.out)
     unfinished = bool(status) and status != "complete"
     study = _with_options(demo_study(), options)
@@ -257,13 +266,30 @@ def _run(options: argparse.Namespace) -> None:
     from twinbrain.config import read_study
 
     study = _with_options(read_study(options.study), options)  # before the rooms are imported: mistakes show at once
+    _check_place(options.out)
     from twinbrain.experiment.main_job import run_study
 
     run_study(study, options.out, overwrite=options.overwrite, progress=options.quiet == 0, finish=_page_maker())
     _tell_where(options.out)
 
 
+def _check_place(out: str) -> None:
+    """Refuse an impossible output folder before any data are read; make nothing."""
+    from twinbrain.store import output_folder
+
+    place = Path(out)
+    try:
+        there = next(part for part in (place, *place.absolute().parents) if part.exists())
+    except OSError as error:
+        raise InputError(f"{place}: cannot be reached ({error.strerror}); choose another output folder") from None
+    if there == place or not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        output_folder(place)  # it is there already, or cannot be made: nothing appears that was not there
+
+
 def _resume(options: argparse.Namespace) -> None:
+    if not Path(options.folder).is_dir():
+        what = "is a file" if Path(options.folder).exists() else "there is no such folder"
+        raise InputError(f"{options.folder}: {what}; expected the results folder of an interrupted run")
     from twinbrain.experiment.main_job import resume_study
 
     resume_study(options.folder, progress=options.quiet == 0, finish=_page_maker())
@@ -299,22 +325,21 @@ def _tell_where(folder: str) -> None:
 
 def _check(options: argparse.Namespace) -> None:
     path = Path(options.what)
+    if path.is_dir() and (options.set or options.threads is not None):
+        given = "--set" if options.set else "--threads"
+        raise InputError(f"{given} changes a study, but '{path}' is a folder; give 'twinbrain check' a study instead")
     if path.is_dir() and ((path / "status").exists() or (path / "checksums.json").exists()):
         _check_results(path)
         return
-    from twinbrain.config import Study, SubjectSection, read_study
-
     if path.is_dir():
         from twinbrain.data.read import read_subject
 
-        study = Study(subject=SubjectSection(sample=None, folder=str(path.resolve())))
         _show_person(read_subject(path))
         print("A study names the inputs and sizes: give 'twinbrain check' a study for the estimate.")
-        if not options.set:
-            return
-        study = _with_options(study, options)
-    else:
-        study = _with_options(read_study(path), options)
+        return
+    from twinbrain.config import read_study
+
+    study = _with_options(read_study(path), options)
     from twinbrain.experiment.prepare import prepare
 
     ready = prepare(study)

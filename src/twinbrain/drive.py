@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +11,8 @@ import xarray as xr
 from twinbrain.errors import InputError
 
 __all__ = ["Drive"]
+
+_SHOWN = 12  # inputs listed in a notebook
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,6 +57,24 @@ class Drive:
         names = list(self.inputs)
         if len(set(names)) != len(names):
             raise InputError(f"each input of a Drive may be named once, found {names}")
+
+    def __repr__(self) -> str:
+        rows, count = self.values.sizes["time"], len(self.inputs)
+        found = self.values.values
+        span = f": {found.min():.3g} to {found.max():.3g}, mean {found.mean():.3g}" if found.size else ""
+        return f"Drive({count} input{'' if count == 1 else 's'}, {rows} rows of {self.repetition_time_s:g} s{span})"
+
+    def _repr_html_(self) -> str:
+        table = self.values.values
+        body = "".join(
+            f"<tr><th>{html.escape(name)}</th>"
+            + "".join(f"<td>{value:.3g}</td>" for value in (table[:, k].mean(), table[:, k].min(), table[:, k].max()))
+            + "</tr>"
+            for k, name in enumerate(self.inputs[:_SHOWN] if len(table) else ())
+        )
+        head = "<tr><th>input</th><th>mean</th><th>lowest</th><th>highest</th></tr>"
+        more = f"; the first {_SHOWN} inputs" if len(self.inputs) > _SHOWN else ""
+        return f"<table><caption>{html.escape(repr(self))}{more}</caption>{head}{body}</table>"
 
     @property
     def inputs(self) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -77,6 +78,23 @@ class Fit:
     members_drive: xr.DataArray
     initial: xr.DataArray
     diagnostics: dict[str, float | str]
+
+    def __repr__(self) -> str:
+        named = ", ".join(self.inputs[:3]) + (", ..." if len(self.inputs) > 3 else "")
+        count, members = len(self.inputs), self.members_drive.sizes["member"]
+        return (
+            f"Fit({count} input{'' if count == 1 else 's'} ({named}), {self.target.sizes['time']} volumes of "
+            f"{self.drive.repetition_time_s:g} s, {members} members)"
+        )
+
+    def _repr_html_(self) -> str:
+        rows = [
+            (key.replace("_", " "), str(value) if isinstance(value, str) else f"{value:.3g}")
+            for key, value in self.diagnostics.items()
+            if not key.startswith("setting_") and "[" not in key
+        ]
+        body = "".join(f"<tr><th>{html.escape(k)}</th><td>{html.escape(v)}</td></tr>" for k, v in rows)
+        return f"<table><caption>{html.escape(repr(self))}</caption>{body}</table>"
 
     def to_dataset(self) -> xr.Dataset:
         """Return drive, spread, filter mean, target and forecasts as one Dataset with the diagnostics as attributes."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import hashlib
+import html
 import json
 import os
 import shutil
@@ -30,6 +31,7 @@ __all__ = ["Result", "load", "save"]
 FORMAT = 1  # of the results folder; raised when an older program could misread a newer folder
 _ARRAYS = "results.zarr"
 _MANIFEST = "checksums.json"
+_SHOWN = 8  # figures listed in a notebook
 _READY = ".ready"  # a complete new content that only has to be moved into place
 
 
@@ -313,6 +315,23 @@ class Result:
     provenance: dict[str, Any]
     study: str | None
 
+    def __repr__(self) -> str:
+        groups = ", ".join(self.groups) or "none"
+        return f"Result({str(self.folder)!r}, status {self.status or 'none'}, groups: {groups})"
+
+    def _repr_html_(self) -> str:
+        figures = [f"{key} {value:.3g}" for key, value in self.scores.items() if isinstance(value, float)]
+        rows = {
+            "groups": self.groups,
+            "tables": self.tables,
+            "scores": [*figures[:_SHOWN], *(["..."] if len(figures) > _SHOWN else [])],
+            "study": ["yes" if self.study is not None else "none"],
+        }
+        body = "".join(
+            f"<tr><th>{name}</th><td>{html.escape(', '.join(held) or 'none')}</td></tr>" for name, held in rows.items()
+        )
+        return f"<table><caption>{html.escape(repr(self))}</caption>{body}</table>"
+
 
 def load(folder: str | Path, *, verify: bool = True) -> Result:
     """Open the results in a folder.
@@ -350,7 +369,9 @@ def load(folder: str | Path, *, verify: bool = True) -> Result:
     if not (folder / _MANIFEST).exists():
         if (folder / _ARRAYS).exists() or status == "complete":
             raise CorruptFile(f"{folder / _MANIFEST}: is missing, expected the checksums of the results beside it")
-        hint = f" yet (status: {status}); 'twinbrain resume {folder}' goes on" if status else ""
+        hint = f"; make some with 'twinbrain run STUDY --out {folder}'"
+        if status:
+            hint = f" yet (status: {status}); 'twinbrain resume {folder}' goes on"
         raise InputError(f"{folder}: holds no results{hint}")
     manifest = _read_manifest(folder / _MANIFEST)
     if verify:
