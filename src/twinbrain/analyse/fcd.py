@@ -143,13 +143,14 @@ def functional_connectivity_dynamics(
     if number < 3 or window < _MIN_WINDOW or volumes < 2 * window or len(starts) < _MIN_WINDOWS:
         raise InputError(
             f"{what} has {number} regions and {len(starts)} windows of {window} volumes in {volumes}, expected "
-            f"at least 3 regions, {_MIN_WINDOWS} windows of {_MIN_WINDOW} volumes and two that share none; choose another "
-            "window_s or step_s, or record longer."
+            f"at least 3 regions, {_MIN_WINDOWS} windows of {_MIN_WINDOW} volumes and two that share none; choose "
+            "another window_s or step_s, or record longer."
         )
     if len(starts) * number * (number - 1) / 2 > _MAX_NUMBERS:
+        needed = len(starts) * number * (number - 1) * 4e-9
         raise InputError(
-            f"{what} of {number} regions in {len(starts)} windows needs {len(starts) * number * (number - 1) * 4e-9:.1f} "
-            f"GB, expected at most {_MAX_NUMBERS * 8e-9:.1f} GB; average voxels by region or take a longer step_s."
+            f"{what} of {number} regions in {len(starts)} windows needs {needed:.1f} GB, "
+            f" expected at most {_MAX_NUMBERS * 8e-9:.1f} GB; average voxels by region or take a longer step_s."
         )
     x = standardise(series.values)
     if band_hz is not None:

@@ -110,7 +110,7 @@ def phases(bold: xr.DataArray, *, band_hz: tuple[float, float] = (0.01, 0.1), tr
     >>> t = np.arange(500) * 0.72
     >>> x = np.cos(2 * np.pi * 0.04 * t[:, None] - np.array([0.0, 1.0]))
     >>> bold = xr.DataArray(x, dims=("time", "region"), coords={"time": t, "region": ["A", "B"]})
-    >>> theta = phases(bold).sel(time=slice(100, 260))
+    >>> theta = phases(bold).sel(time=slice(100, 220))
     >>> bool(np.allclose(np.exp(1j * (theta.sel(region="A") - theta.sel(region="B"))), np.exp(1j), atol=0.02))
     True
     """
