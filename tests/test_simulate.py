@@ -274,7 +274,7 @@ def test_machine_code_is_made_anew_when_any_kernel_changes(monkeypatch: pytest.M
     """Numba itself looks at the file of the outermost function only."""
     constants = Simulation(network(neurons=100)).layout.constants
     old = deliver.make_advance.__wrapped__(constants)
-    monkeypatch.setattr(deliver, "_sources", lambda: 1)
+    monkeypatch.setattr(deliver, "source_checksum", lambda: 1)
     new = deliver.make_advance.__wrapped__(constants)
     cells = [[c.cell_contents for c in f.py_func.__closure__] for f in (old, new)]
     assert cells[0] != cells[1]  # part of the key of the cache

@@ -121,13 +121,17 @@ def _mean_over_seeds(seeds: int) -> None:
         keep = variance > 5
         score = (total[keep] / np.sqrt(variance[keep])) if keep.any() else np.zeros(1)
         assert keep.sum() >= 10
-        assert np.abs(score).max() < stats.norm.isf(0.01 / keep.sum())
+        # Bernstein's bound on a sum of roundings, valid also where few seeds round the rare way; family-wise 1 %
+        t, v = np.abs(total[keep]), variance[keep]
+        assert (2 * np.exp(-(t**2) / (2 * (v + t / 3)))).min() * keep.sum() > 0.01
+        biased = t + 0.3 * seeds
+        assert (2 * np.exp(-(biased**2) / (2 * (v + biased / 3)))).max() * keep.sum() < 1  # a bias of 0.3 would show
         assert 0.7 < score.std() < 1.3
 
 
 def test_source_shares_are_right_in_the_mean() -> None:
-    """z-test of the mean rounding over seeds (40 here; 200 in the slow test)."""
-    _mean_over_seeds(40)
+    """Test of the mean rounding over seeds (100 here; 200 in the slow test)."""
+    _mean_over_seeds(100)
 
 
 @pytest.mark.slow

@@ -7,14 +7,12 @@ voxel, are contiguous. Arrivals are summed as integers: the order of summation c
 from __future__ import annotations
 
 from functools import cache
-from pathlib import Path
 from typing import Any
-from zlib import crc32
 
 import numpy as np
 from numba import njit
 
-from twinbrain.kernels.random import INLINE, U32
+from twinbrain.kernels.random import INLINE, U32, source_checksum
 from twinbrain.kernels.sync import barrier, prefetch
 from twinbrain.kernels.update import BLOCK, compact, step_block
 
@@ -61,12 +59,6 @@ def deliver(
 
 
 @cache
-def _sources() -> int:
-    """Checksum of the kernels' sources: Numba itself keeps machine code as long as *this* file is unchanged."""
-    return crc32(b"".join(file.read_bytes() for file in sorted(Path(__file__).parent.glob("*.py"))))
-
-
-@cache
 def make_advance(R: tuple[int, ...]) -> Any:
     """Return the function that one thread runs: it advances the blocks of its part by a number of steps.
 
@@ -75,7 +67,7 @@ def make_advance(R: tuple[int, ...]) -> Any:
     threads at one barrier. After the last step its spikes are delivered as well, so that nothing is in flight
     between two calls.
     """
-    R = (*R, _sources())  # not read: a kernel edited in any file of this room is compiled anew
+    R = (*R, source_checksum())  # not read: a kernel edited in any file of this room is compiled anew
 
     @njit(nogil=True, boundscheck=False, error_model="numpy", cache=True)
     def advance(

@@ -9,7 +9,10 @@ same bits. Neuron ids (4m, 4m+1) and (4m+2, 4m+3) share one draw of four words: 
 
 from __future__ import annotations
 
+from functools import cache
+from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import numpy as np
 from llvmlite import ir
@@ -67,6 +70,16 @@ _SIN = tuple(
 )
 _LN2 = F32(np.log(2.0))
 _SQRT2_BITS = np.int32(np.array(np.sqrt(2.0), np.float32).view(np.int32) - 0x3F800000)
+
+
+@cache
+def source_checksum() -> int:
+    """Checksum of the sources of all kernels, which compiled functions carry as a constant.
+
+    Numba keeps machine code as long as the file of the *outermost* function is unchanged; with this constant a kernel
+    edited in any file of this room is compiled anew.
+    """
+    return crc32(b"".join(file.read_bytes() for file in sorted(Path(__file__).parent.glob("*.py"))))
 
 
 @intrinsic

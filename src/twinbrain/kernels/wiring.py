@@ -10,12 +10,14 @@ population, never the target itself. Everything about population p depends on (s
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
+from typing import Any
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from twinbrain.kernels.random import U32, U64, below, derive_key, philox4x32
+from twinbrain.kernels.random import U32, U64, below, derive_key, philox4x32, source_checksum
 from twinbrain.parallel import run_threads
 
 __all__ = ["Anatomy", "Wiring", "build_wiring", "part_cuts"]
@@ -167,82 +169,91 @@ def source_shares(
     return longrange
 
 
-@njit(**_SLOW)
-def _wire_populations(
-    p0, p1, slot_first, source, weights, r0, r1, k0, k1, size, first, in_degree, local, voxel, voxel_population, kind,
-    sources, sign, projecting, partner_pointer, partner, partner_share
-):  # fmt: skip
-    """Write source and weights of every in-slot of populations p0 ... p1 - 1 (target-major); -1 or a bad population."""
-    loc = np.empty(sources.shape[1])
-    partner_total = np.empty(1)
-    keep = U64(255) if weights.itemsize == 1 else U64(65535)
-    for p in range(p0, p1):
-        degree = in_degree[p]
-        m = size[p] * degree
-        if m == 0:
-            continue
-        longrange = source_shares(
-            p, loc, partner_total, size, first, in_degree, local, voxel, voxel_population, kind, sources, sign,
-            projecting, partner_pointer, partner, partner_share
-        )  # fmt: skip
-        if longrange < 0:
-            return p
-        v = voxel[p]
-        a = voxel_population[v]
-        u0, u1, _, _ = philox4x32(U64(p) & _LOW, U64(p) >> _SHIFT, U64(0), U64(0), r0, r1)
-        offset = (np.float64(u0) + np.float64(u1) * 2.0**-32) * 2.0**-32
-        base = slot_first[p]
-        cells = source[base : base + m]
-        # systematic rounding: cell k gets floor(m cum_k + offset) - floor(m cum_{k-1} + offset) slots
-        cum = 0.0
-        done = 0
-        for q in range(voxel_population[v + 1] - a):
-            cum += loc[q]
-            upto = min(m, np.int64(np.floor(m * cum + offset)))
-            for k in range(done, upto):
-                cells[k] = U32(a + q)
-            done = max(done, upto)
-        last = a
-        if longrange > 0:
-            for k in range(partner_pointer[v], partner_pointer[v + 1]):
-                w = partner[k]
-                b = voxel_population[w]
-                n = voxel_population[w + 1] - b
-                total = 0.0
-                for q in range(n):
-                    if size[b + q] > 0:
-                        total += projecting[kind[w], q]
-                if total <= 0:
-                    continue
-                for q in range(n):
-                    if size[b + q] > 0 and projecting[kind[w], q] > 0:
-                        cum += longrange * partner_share[k] / partner_total[0] * projecting[kind[w], q] / total
-                        last = b + q
-                        upto = min(m, np.int64(np.floor(m * cum + offset)))
-                        for t in range(done, upto):
-                            cells[t] = U32(b + q)
-                        done = max(done, upto)
-        else:
+@cache
+def _make_wire(checksum: int) -> Any:
+    """Return the function that wires a range of populations."""
+
+    @njit(**_SLOW)
+    def wire(
+        p0, p1, slot_first, source, weights, r0, r1, k0, k1, size, first, in_degree, local, voxel, voxel_population,
+        kind,
+        sources, sign, projecting, partner_pointer, partner, partner_share
+    ):  # fmt: skip
+        """Write source and weights of all in-slots of populations p0 ... p1 - 1; return -1, or a population without source."""
+        if checksum < 0:  # never: it makes the checksum part of the compiled function
+            return -2
+        loc = np.empty(sources.shape[1])
+        partner_total = np.empty(1)
+        keep = U64(255) if weights.itemsize == 1 else U64(65535)
+        for p in range(p0, p1):
+            degree = in_degree[p]
+            m = size[p] * degree
+            if m == 0:
+                continue
+            longrange = source_shares(
+                p, loc, partner_total, size, first, in_degree, local, voxel, voxel_population, kind, sources, sign,
+                projecting, partner_pointer, partner, partner_share
+            )  # fmt: skip
+            if longrange < 0:
+                return p
+            v = voxel[p]
+            a = voxel_population[v]
+            u0, u1, _, _ = philox4x32(U64(p) & _LOW, U64(p) >> _SHIFT, U64(0), U64(0), r0, r1)
+            offset = (np.float64(u0) + np.float64(u1) * 2.0**-32) * 2.0**-32
+            base = slot_first[p]
+            cells = source[base : base + m]
+            # systematic rounding: cell k gets floor(m cum_k + offset) - floor(m cum_{k-1} + offset) slots
+            cum = 0.0
+            done = 0
             for q in range(voxel_population[v + 1] - a):
-                if loc[q] > 0:
-                    last = a + q
-        for k in range(done, m):  # what floating-point rounding of the last sum left over
-            cells[k] = U32(last)
-        # one keyed pass: settle slot i by a forward shuffle, then pick its source neuron and weights
-        for i in range(m):
-            x0, x1, x2, x3 = philox4x32(U64(i) & _LOW, U64(i) >> _SHIFT, U64(p) & _LOW, U64(p) >> _SHIFT, k0, k1)
-            r = i + below(m - i, x0, x1)
-            origin = np.int64(cells[r])
-            cells[r] = cells[i]
-            if origin == p:
-                s = below(size[p] - 1, x2, x3)
-                if s >= i // degree:
-                    s += 1
+                cum += loc[q]
+                upto = min(m, np.int64(np.floor(m * cum + offset)))
+                for k in range(done, upto):
+                    cells[k] = U32(a + q)
+                done = max(done, upto)
+            last = a
+            if longrange > 0:
+                for k in range(partner_pointer[v], partner_pointer[v + 1]):
+                    w = partner[k]
+                    b = voxel_population[w]
+                    n = voxel_population[w + 1] - b
+                    total = 0.0
+                    for q in range(n):
+                        if size[b + q] > 0:
+                            total += projecting[kind[w], q]
+                    if total <= 0:
+                        continue
+                    for q in range(n):
+                        if size[b + q] > 0 and projecting[kind[w], q] > 0:
+                            cum += longrange * partner_share[k] / partner_total[0] * projecting[kind[w], q] / total
+                            last = b + q
+                            upto = min(m, np.int64(np.floor(m * cum + offset)))
+                            for t in range(done, upto):
+                                cells[t] = U32(b + q)
+                            done = max(done, upto)
             else:
-                s = below(size[origin], x2, x3)
-            cells[i] = U32(first[origin] + s)
-            weights[base + i] = x3 & keep
-    return -1
+                for q in range(voxel_population[v + 1] - a):
+                    if loc[q] > 0:
+                        last = a + q
+            for k in range(done, m):  # what floating-point rounding of the last sum left over
+                cells[k] = U32(last)
+            # one keyed pass: settle slot i by a forward shuffle, then pick its source neuron and weights
+            for i in range(m):
+                x0, x1, x2, x3 = philox4x32(U64(i) & _LOW, U64(i) >> _SHIFT, U64(p) & _LOW, U64(p) >> _SHIFT, k0, k1)
+                r = i + below(m - i, x0, x1)
+                origin = np.int64(cells[r])
+                cells[r] = cells[i]
+                if origin == p:
+                    s = below(size[p] - 1, x2, x3)
+                    if s >= i // degree:
+                        s += 1
+                else:
+                    s = below(size[origin], x2, x3)
+                cells[i] = U32(first[origin] + s)
+                weights[base + i] = x3 & keep
+        return -1
+
+    return wire
 
 
 @njit(**_SLOW)
@@ -332,8 +343,10 @@ def build_wiring(anatomy: Anatomy, seed: int, two_weights: bool, threads: int = 
     borders[0], borders[-1] = 0, len(slots)
     bad = np.full(threads, -1, np.int64)
 
+    wire_populations = _make_wire(source_checksum())
+
     def wire(k: int) -> None:
-        bad[k] = _wire_populations(
+        bad[k] = wire_populations(
             borders[k], borders[k + 1], slot_first, source, drawn, *keys, *anatomy.arrays()
         )  # fmt: skip
 

@@ -1,0 +1,83 @@
+"""Kernels: the hot loops are vectorised, and edited sources are compiled anew."""
+
+from __future__ import annotations
+
+import platform
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numba import njit
+
+import twinbrain
+from twinbrain.kernels.random import fill_normals
+from twinbrain.kernels.update import BLOCK, Layout, update_block
+
+
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="reads x86 assembly")
+def test_the_hot_loops_are_vectorised() -> None:
+    layout = Layout(live=(True, True, True, False), varying=(), gained=True)
+    constants = layout.constants
+
+    @njit(nogil=True, boundscheck=False, error_model="numpy")
+    def update(s, a, fired, z, c):
+        update_block(s, a, fired, z, c, constants, True)
+
+    @njit(nogil=True, boundscheck=False, error_model="numpy")
+    def noise(z, words, k):
+        fill_normals(z, words, 0, 1, k[0], k[1], z.shape[0])
+
+    @njit(nogil=True, boundscheck=False, error_model="numpy")
+    def scalar(x, y):
+        for i in range(x.shape[0]):
+            y[x[i]] = y[x[i]] * np.float32(0.5)  # indirect: cannot be vectorised
+
+    update(
+        np.zeros(layout.n_rows * BLOCK, np.float32),
+        np.zeros(layout.n_ports * BLOCK, np.uint32),
+        np.zeros(BLOCK, np.uint8),
+        np.zeros(BLOCK, np.float32),
+        np.zeros(21, np.float32),
+    )
+    noise(np.zeros(BLOCK, np.float32), np.zeros(BLOCK, np.uint32), np.zeros(2, np.uint64))
+    scalar(np.zeros(8, np.int64), np.zeros(8, np.float32))
+    text = {f.__name__: next(iter(f.inspect_asm().values())) for f in (update, noise, scalar)}
+    assert text["update"].count("mulps") >= 8
+    assert text["noise"].count("mulps") >= 20
+    assert text["noise"].count("sqrtps") >= 1
+    assert "vfmadd" not in text["update"] + text["noise"]  # no contraction: the same bits everywhere
+    assert text["scalar"].count("mulps") == 0
+
+
+RATE = """
+import numpy as np
+from twinbrain import Brain, Network, Subject
+from twinbrain.engine import Simulation
+b = Brain.from_subject(Subject.from_arrays([[0, 1.0], [1.0, 0]], ["a", "b"]))
+n = Network(b, neurons=300, in_degree=10, seed=1)
+s = Simulation(n)
+s.advance(50)
+print(repr(float(s.voltage().astype(np.float64).sum())), int(n.wire().targets.astype(np.int64)[:50].sum()))
+"""
+
+
+@pytest.mark.slow
+def test_an_edited_kernel_is_compiled_anew(tmp_path: Path) -> None:
+    """Also when the edited file is not that of the outermost function, by which Numba keys its cache."""
+    source = Path(twinbrain.__file__).parent
+    shutil.copytree(source, tmp_path / "twinbrain")
+
+    def run() -> list[str]:
+        command = [sys.executable, "-c", RATE]
+        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True).stdout.split()
+
+    first = run()
+    assert run() == first
+    file = tmp_path / "twinbrain" / "kernels" / "random.py"
+    file.write_text(file.read_text().replace("U64(0xD2511F53)", "U64(0xD2511F55)"))
+    second = run()
+    assert second[0] != first[0]
+    assert second[1] != first[1]
