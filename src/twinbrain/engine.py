@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -20,6 +21,8 @@ from twinbrain.observe import Balloon, advance_balloon, bold_signal, resting_sta
 from twinbrain.parallel import check_threads, run_threads
 
 __all__ = ["Simulation"]
+
+_LOG = logging.getLogger(__name__)
 
 Float = NDArray[np.float64]
 Int = NDArray[np.int64]
@@ -168,6 +171,8 @@ class Simulation:
         network, n = self.network, self.network.neurons
         self.layout, self._scalars, rows = kernel_parameters(network, self.dt_ms)
         self._advance = make_advance(self.layout.constants)
+        if not self._advance.signatures:
+            _LOG.info("loading the kernels for this network; the first time on a machine they are compiled (10-20 s)")
         a = network.anatomy
         self._population_of = np.repeat(np.arange(len(a.size), dtype=np.int32), a.size)
         self._sign = a.sign[a.kind[a.voxel], a.local]

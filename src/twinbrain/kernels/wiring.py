@@ -179,7 +179,7 @@ def _make_wire(checksum: int) -> Any:
         kind,
         sources, sign, projecting, partner_pointer, partner, partner_share
     ):  # fmt: skip
-        """Write source and weights of all in-slots of populations p0 ... p1 - 1; return -1, or a population without source."""
+        """Write source and weights of the in-slots of populations p0 ... p1 - 1; -1, or one without a source."""
         if checksum < 0:  # never: it makes the checksum part of the compiled function
             return -2
         loc = np.empty(sources.shape[1])
