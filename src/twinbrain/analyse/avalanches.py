@@ -184,8 +184,8 @@ def avalanches_from_bold(
 
     References
     ----------
-    Tagliazucchi et al. (2012), Front. Physiol. 3:15, for the point process of BOLD; Xu, Feng & Yu (2022), Hum.
-    Brain Mapp. 43:2534, for avalanches over regions.
+    Tagliazucchi et al. (2012), Front. Physiol. 3:15, for the point process of BOLD; Xu, Feng & Yu (2022), Human
+    Brain Mapping 43:2534, for avalanches over regions.
 
     Examples
     --------

@@ -18,7 +18,7 @@ Series = npt.ArrayLike | xr.DataArray
 
 _BOOTSTRAP = 17  # second half of the random key
 _MIN_STEPS = 100
-_SEGMENTS = 25
+_SEGMENTS, _FEW_SEGMENTS = 25, 8
 _COLUMNS = 1024
 # Autocorrelation whose norm over all lags is below this many standard errors of white noise is none.
 _SIGNIFICANT = 4.0
@@ -82,7 +82,8 @@ def branching_ratio(
     offset
         Whether a constant c is fitted too, for activity with slow changes of level. Default False.
     bootstrap
-        Resamplings of 25 segments for the interval. Default 200; 0 for none.
+        Resamplings for the interval, of 25 segments or as many as are twice ``max_lag`` long, at least 8. Default
+        200; 0 for none.
     seed
         Key of the random numbers.
 
@@ -97,7 +98,7 @@ def branching_ratio(
 
     References
     ----------
-    Wilting & Priesemann (2018), Nat. Commun. 9:2325.
+    Wilting & Priesemann (2018), Nature Communications 9:2325.
 
     Examples
     --------
@@ -125,8 +126,8 @@ def branching_ratio(
     low = high = np.nan
     if b <= 0 or norm < _SIGNIFICANT / np.sqrt(steps):
         ratio = np.nan
-    elif bootstrap and steps // _SEGMENTS > 2 * lags:
-        low, high = _interval(values, lags, offset, bootstrap, seed)
+    elif bootstrap and (segments := min(_SEGMENTS, steps // (2 * lags))) >= _FEW_SEGMENTS:
+        low, high = _interval(values, lags, offset, segments, bootstrap, seed)
     regression = xr.DataArray(
         slopes, dims=("lag",), coords={"lag": np.arange(1, lags + 1)}, attrs={"units": "1", "long_name": "r(k)"}
     )
@@ -294,9 +295,9 @@ def _decay(slopes: Floats, offset: bool) -> tuple[float, float, float]:
     return float(np.exp(-np.exp(-best))), b, c
 
 
-def _interval(values: Floats, lags: int, offset: bool, draws: int, seed: int) -> tuple[float, float]:
-    products, terms = _sums(values, lags, _SEGMENTS)
-    picks = generator(seed, _BOOTSTRAP).integers(0, _SEGMENTS, size=(draws, _SEGMENTS))
+def _interval(values: Floats, lags: int, offset: bool, segments: int, draws: int, seed: int) -> tuple[float, float]:
+    products, terms = _sums(values, lags, segments)
+    picks = generator(seed, _BOOTSTRAP).integers(0, segments, size=(draws, segments))
     ratios = []
     for pick in picks:
         covariance = products[pick].sum(axis=0) / terms[pick].sum(axis=0)

@@ -19,7 +19,8 @@ Whole = npt.ArrayLike | xr.DataArray
 MIN_TAIL = 50
 # A power law is given up for a rival that fits better with this chance of error; over two rivals 2 %.
 REJECT = 0.01
-_TAIL_SHARE = 0.05
+# The search for xmin leaves this share and this number of values: a shorter tail looks like any distribution.
+_TAIL_SHARE, _TAIL_LEAST = 0.05, 1000
 _CANDIDATES = 20
 _STEEPEST = 20.0
 
@@ -87,9 +88,9 @@ def fit_power_law(
         Sizes or durations, whole numbers >= 1.
     xmin
         Smallest value fitted, or "ks" (default): of at most 20 candidates, evenly spaced in the logarithm from the
-        smallest value to the largest that leaves 5 % of the values and at least 50, the one whose fit has the
-        least Kolmogorov-Smirnov distance. The share keeps the search from ending in a tail so short that no
-        rival could be told from a power law.
+        smallest value to the largest that leaves 5 % of the values and at least 1000 (with fewer values there is
+        one candidate, the smallest value), the one whose fit has the least Kolmogorov-Smirnov distance. The
+        limits keep the search from ending in a tail so short that no rival could be told from a power law.
     xmax
         Largest value fitted; None (default) for no end. Set it where the data are cut off, as by a limit on
         duration or by the number of regions. Values above it are left out, and the fit knows so.
@@ -105,6 +106,11 @@ def fit_power_law(
     InputError
         If the values are not whole numbers from 1, there are fewer than 10 in the range, or `powerlaw` is not
         installed.
+
+    Notes
+    -----
+    The least distance trades bias against noise: of 100,000 critical avalanches with Poisson offspring it finds
+    duration exponents 1.89 to 1.97, because that law nears 1/T^2 slowly; an explicit ``xmin`` of 30 gives more.
 
     References
     ----------
@@ -162,7 +168,7 @@ def _whole_xmin(xmin: object) -> int:
 
 
 def _candidates(data: npt.NDArray[np.int64]) -> list[int]:
-    keep = max(MIN_TAIL, int(_TAIL_SHARE * len(data)))
+    keep = max(_TAIL_LEAST, int(_TAIL_SHARE * len(data)))
     largest = int(data[-keep]) if keep < len(data) else int(data[0])
     grid = np.unique(np.rint(np.geomspace(data[0], max(largest, data[0]), _CANDIDATES)).astype(int))
     return [int(value) for value in grid]
