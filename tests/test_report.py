@@ -23,9 +23,10 @@ from report_example import INPUTS, Example, make_example
 from twinbrain.errors import InputError
 from twinbrain.report import closing, sections, series, words
 from twinbrain.report.activity import activity
-from twinbrain.report.blocks import Items, Section, Text
+from twinbrain.report.blocks import Items, Numbers, Section, Text
 from twinbrain.report.page import render, report
 from twinbrain.report.reading import Content, Reading
+from twinbrain.report.scoring import scores
 from twinbrain.report.summary import summary
 
 SECTIONS = (
@@ -149,8 +150,8 @@ def test_summary_says_who_how_many_how_well_and_what_it_does_not_show(page: Page
     ],
 )
 def test_verdict_follows_the_interval(low: float | None, high: float | None, said: str) -> None:
-    scores = make_example(bases=2).scores | {"difference_to_best": {"value": 0.0, "low": low, "high": high}}
-    assert said in Page(render(Content(scores=scores))).text
+    tree = make_example(bases=2).scores | {"difference_to_best": {"value": 0.0, "low": low, "high": high}}
+    assert said in Page(render(Content(scores=tree))).text
 
 
 def test_missing_numbers_are_dashes_with_a_reason_never_nan(page: Page) -> None:
@@ -180,8 +181,9 @@ def test_figures_keep_the_digits_of_their_labels() -> None:
         ("fit", sections.fit, "The results hold no assimilation"),
         ("brain", sections.brain, "The results hold no anatomy"),
         ("twin", sections.free_run, "The results hold no free run"),
-        ("recorded", sections.free_run, "The results hold no free run"),
-        ("recorded", sections.connectivity, "There is no free run"),
+        ("recorded", sections.free_run, "The recording was not stored"),
+        ("recorded", sections.connectivity, "The recording was not stored"),
+        ("twin", sections.connectivity, "There is no free run"),
     ],
 )
 def test_a_missing_group_leaves_a_line(
@@ -210,7 +212,7 @@ def test_warnings_are_found_and_absent_when_all_is_well(example: Example) -> Non
     text = spoken(closing.warnings(Reading(loud)))
     flat = str(bold["region"].values[0])
     for part in (
-        "The network is synchronous (Fano factor 3,200)",
+        "The network is synchronous (29 Hz, Fano factor 3,200)",
         "29 Hz, lies outside 1–12 Hz",
         f"No correlation is defined for {flat}",
         "a note",
@@ -242,6 +244,119 @@ def test_an_unknown_state_is_not_called_asynchronous(example: Example) -> None:
     assert "asynchronously: the Fano factor" not in spoken(summary(unknown))
     assert "asynchronously: the Fano factor" in spoken(summary(Reading(example)))
     assert "Whether the network is asynchronous is not known" in spoken(closing.warnings(unknown))
+
+
+def with_state(example: Example, rate: float, fano: float, **attrs: object) -> Example:
+    twin = example.groups["twin"].assign_attrs(mean_rate_hz=rate, fano=fano, **attrs)
+    return dataclasses.replace(example, groups=example.groups | {"twin": twin})
+
+
+@pytest.mark.parametrize(
+    ("rate", "fano", "name"),
+    [
+        (255.0, 0.0095, "saturated"),
+        (407.0, 0.05, "saturated"),
+        (141.0, 31.0, "too fast and synchronous"),
+        (40.0, 1.0, "too fast"),
+        (255.0, 1.0, "too fast"),
+        (0.3, 1.0, "too slow"),
+        (4.0, 3000.0, "synchronous"),
+        (4.0, 10.0, "synchronous"),
+        (4.0, 0.05, "too regular"),
+    ],
+)
+def test_a_network_in_a_bad_state_is_called_so_and_claims_nothing(
+    example: Example, rate: float, fano: float, name: str
+) -> None:
+    better = {"difference_to_best": {"value": 0.6, "low": 0.5, "high": 0.7}}
+    made = dataclasses.replace(with_state(example, rate, fano, asynchronous=True), scores=example.scores | better)
+    section = summary(Reading(made))
+    first = section.blocks[0]
+    assert isinstance(first, Text)
+    assert first.kind == "alarm"
+    assert first.text.startswith(f"This network is {name.split(' and ')[0]} (")
+    (cards,) = (block for block in section.blocks if isinstance(block, Numbers))
+    states = {card.label: card.state for card in cards.numbers}
+    assert states["Fano factor, 4 ms"] != "good"
+    assert states["BOLD r, inputs"] != "good"
+    assert states["BOLD r, non-inputs"] != "good"
+    shows = next(block for block in section.blocks if isinstance(block, Items) and block.heading == "What this shows")
+    assert shows.items == [f"Nothing: the network is {name}, so its agreement with the recording means nothing."]
+    assert shows.kind == "warning"
+    for claim in ("asynchronously", "is better than", "follows the person's BOLD in its", "adds something"):
+        assert claim not in spoken(section)
+    assert f"The network is {name}: these figures mean nothing." in spoken(scores(Reading(made)))
+
+
+@pytest.mark.parametrize(("rate", "fano"), [(1.0, 0.2), (4.0, 1.0), (12.0, 9.9)])
+def test_a_network_in_a_good_state_has_its_tick_and_no_banner(example: Example, rate: float, fano: float) -> None:
+    section = summary(Reading(with_state(example, rate, fano)))
+    assert not [block for block in section.blocks if isinstance(block, Text) and block.kind == "alarm"]
+    (cards,) = (block for block in section.blocks if isinstance(block, Numbers))
+    assert {card.label: card.state for card in cards.numbers}["Fano factor, 4 ms"] == "good"
+    assert "The estimated currents carry the recording" in spoken(section)
+    assert "these figures mean nothing" not in spoken(scores(Reading(with_state(example, rate, fano))))
+
+
+def test_the_banner_comes_before_everything_else_on_the_page(example: Example) -> None:
+    source = render(without(with_state(example, 255.0, 0.0095), "brain", "laminar"))
+    assert '<p class="alarm" role="alert">This network is saturated' in source
+    assert source.index('role="alert"') < source.index('class="lead"')
+    assert 'role="alert"' not in render(without(example, "brain", "laminar", "fit"))
+
+
+def test_the_laminar_run_is_judged_too(example: Example) -> None:
+    laminar = example.groups["laminar"].assign_attrs(mean_rate_hz=308.0, fano=0.012)
+    bad = dataclasses.replace(example, groups=example.groups | {"laminar": laminar})
+    assert "its state is saturated (neurons fire near the limit" in spoken(activity(Reading(bad)))
+    assert "The laminar run is saturated" in spoken(closing.warnings(Reading(bad)))
+    assert "its mean rate 4.1 Hz; its state is asynchronous" in spoken(activity(Reading(example)))
+    assert "The laminar run is" not in spoken(closing.warnings(Reading(example)))
+
+
+def test_a_brain_of_voxels_says_so(example: Example) -> None:
+    brain = example.groups["brain"].assign_attrs(level="voxel", voxels=2592)
+    study = dict(example.study) | {"brain": {"level": "voxel", "voxel_mm": 8.0}}  # type: ignore[arg-type]
+    made = Reading(dataclasses.replace(example, groups=example.groups | {"brain": brain}, study=study))
+    place = "2,592 voxels of 24 regions (voxels 8 mm wide)"
+    assert f"94,000 neurons in {place}, joined by" in spoken(summary(made))
+    assert f"The model is made of {place}." in spoken(sections.brain(made))
+    assert "Every voxel holds leaky integrate-and-fire neurons" in spoken(closing.methods(made))
+    assert place in spoken(closing.methods(made))
+    bare = Reading(dataclasses.replace(example, groups=example.groups | {"brain": brain}))
+    assert "neurons in 2,592 voxels of 24 regions, joined by" in spoken(summary(bare))
+    regions = Reading(example)
+    assert "neurons in 24 regions, joined by" in spoken(summary(regions))
+    assert "voxel" not in spoken(summary(regions)) + spoken(sections.brain(regions)) + spoken(closing.methods(regions))
+
+
+def test_scores_without_a_stored_recording_are_stated(example: Example) -> None:
+    stored = {"volumes": 150, "repetition_time_s": 0.72, "regions": 24}
+    given = dataclasses.replace(without(example, "recorded", "brain"), study={}, scores=example.scores | stored)
+    given = dataclasses.replace(given, provenance={})
+    text = Page(render(given)).text
+    assert "state no agreement" not in text
+    assert "A spiking twin of" not in text
+    for part in (
+        "(r = 0.94)",
+        "The recording was not stored with these results: the figures are those computed when it was at hand.",
+        "compared with 150 volumes (1 min 48 s)",
+        "What this shows",
+        "so the free run cannot be drawn beside it",
+    ):
+        assert part in text, part
+    assert summary(Reading(given)).title == "A spiking twin"
+    nothing = Page(render(dataclasses.replace(given, scores={}))).text
+    assert "The recording was not stored with these results, nor were any scores" in nothing
+    assert "What this shows" not in nothing
+    assert "was not stored" not in Page(render(without(example, "brain"))).text
+
+
+def test_notes_of_the_comparison_stand_beside_the_scores(example: Example) -> None:
+    note = "the interval of the difference rests on 3.4 blocks of 42 s: it is likely too narrow"
+    noted = dataclasses.replace(example, scores=example.scores | {"notes": [note]})
+    assert f"T{note[1:]}." in spoken(scores(Reading(noted)))
+    assert "blocks of 42 s" not in spoken(scores(Reading(example)))
 
 
 def test_hostile_names_are_escaped() -> None:

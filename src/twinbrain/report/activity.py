@@ -11,7 +11,7 @@ import xarray as xr
 from twinbrain.report import figures, series, style, words
 from twinbrain.report.blocks import Section
 from twinbrain.report.reading import Reading
-from twinbrain.report.summary import FANO_LIMIT
+from twinbrain.report.state import FANO_RANGE, RATE_RANGE_HZ
 
 Array = npt.NDArray[np.float64]
 
@@ -39,13 +39,16 @@ def activity(reading: Reading) -> Section:
     elif (fano := reading.attribute("laminar", "fano")) is not None:
         section.say(
             f"The laminar run has {words.count(reading.attribute('laminar', 'neurons'))} neurons; the Fano factor "
-            f"of its spike count in 4 ms is {words.number(fano, 2)}."
+            f"of its spike count in 4 ms is {words.number(fano, 2)}, its mean rate "
+            f"{words.number(reading.laminar_rate_hz)} Hz; its state is {reading.laminar_state.explained}."
         )
     _raster(section, reading)
     if reading.fano is not None:
         section.say(
             "Synchrony of the twin: the Fano factor of the whole brain's spike count in windows of 4 ms is "
-            f"{words.number(reading.fano, 2)}; below {FANO_LIMIT:.0f} the state is called asynchronous."
+            f"{words.number(reading.fano, 2)}; its state is {reading.state.explained}. Asynchronous is a state of "
+            f"{RATE_RANGE_HZ[0]:.0f}–{RATE_RANGE_HZ[1]:.0f} Hz with a Fano factor between {FANO_RANGE[0]:g} and "
+            f"{FANO_RANGE[1]:g}."
         )
     return section
 

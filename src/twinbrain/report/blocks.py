@@ -16,7 +16,7 @@ MISSING = f"{words.DASH} : not computed, or not defined (for instance because a 
 
 @dataclass(frozen=True)
 class Text:
-    """A paragraph, with an optional heading before it; `kind` is ``""``, ``"lead"`` or ``"quiet"``."""
+    """A paragraph, with an optional heading before it; `kind` is ``""``, alarm, lead, small or quiet."""
 
     text: str
     heading: str = ""

@@ -10,9 +10,10 @@ import numpy as np
 
 from twinbrain.report import series, words
 from twinbrain.report.blocks import Items, References, Section, Table
-from twinbrain.report.reading import Reading
+from twinbrain.report.reading import NO_RECORD, Reading
 from twinbrain.report.scoring import best_baseline, difference, name_of, standing
-from twinbrain.report.summary import FANO_LIMIT, INPUT_GOAL, RATE_RANGE_HZ, size
+from twinbrain.report.state import RATE_RANGE_HZ, measured
+from twinbrain.report.summary import INPUT_GOAL, size
 
 
 def methods(reading: Reading) -> Section:
@@ -53,6 +54,7 @@ def facts(reading: Reading) -> words.Facts:
         subject=reading.subject,
         sample=bool(person.get("sample")),
         regions=len(regions) or None,
+        extent=reading.extent if reading.voxels is not None else "",
         aal=len(regions) >= 90 and {"OFCmed_L", "Thalamus_L"} <= set(regions),
         volumes=int(drive.sizes["time"]) if drive is not None else fit.get("volumes"),
         repetition_time_s=reading.repetition_time_s,
@@ -173,17 +175,20 @@ def judged(reading: Reading) -> list[str]:
     ['The mean firing rate, 40 Hz, lies outside 1–12 Hz.']
     """
     said: list[str] = []
-    rate, fano, run = reading.mean_rate_hz, reading.fano, reading.free_run
+    rate, fano, run, laminar = reading.mean_rate_hz, reading.fano, reading.free_run, reading.laminar_state
     if rate is not None and not RATE_RANGE_HZ[0] <= rate <= RATE_RANGE_HZ[1]:
         said.append(
             f"The mean firing rate, {words.number(rate)} Hz, lies outside "
             f"{RATE_RANGE_HZ[0]:.0f}–{RATE_RANGE_HZ[1]:.0f} Hz."
         )
-    if fano is not None and not fano < FANO_LIMIT:
-        said.append(
-            f"The network is synchronous (Fano factor {words.number(fano)}): correlations of its BOLD may be "
-            "artefacts of one common oscillation."
-        )
+    for name, text in reading.state.faults:
+        if name not in ("too fast", "too slow"):  # said above
+            said.append(f"The network is {name} ({measured(rate, fano)}): {text}.")
+    if laminar.bad:
+        known = measured(reading.laminar_rate_hz, words.as_float(reading.attribute("laminar", "fano")))
+        said.append(f"The laminar run is {laminar.explained} ({known}).")
+    if reading.record_is_missing:
+        said.append(f"{NO_RECORD}, so nothing could be drawn beside it.")
     if "twin" in reading.groups and fano is None:
         said.append("Whether the network is asynchronous is not known: the results hold no finite Fano factor.")
     inside = words.as_float(reading.scores_of("band_passed").get("bold_pcc_inputs"))

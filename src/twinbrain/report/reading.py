@@ -14,8 +14,12 @@ import pandas as pd
 import xarray as xr
 
 from twinbrain.report import series
+from twinbrain.report.state import State, state_of
 
 Array = npt.NDArray[np.float64]
+
+UNNAMED = "an unnamed person"
+NO_RECORD = "The recording was not stored with these results"
 
 BASELINES: dict[str, tuple[str, str]] = {
     "copy_inputs": ("Copy of the inputs", "every region is given the mean recorded BOLD of the inputs"),
@@ -156,7 +160,7 @@ class Reading:
         found = self.attribute("recorded", "subject") or section.get("sample") or section.get("name")
         found = found or (person.get("person") if isinstance(person, Mapping) else person)
         found = found or PurePath(str(section.get("folder") or "")).name
-        return str(found) if found else "an unnamed person"
+        return str(found) if found else UNNAMED
 
     @cached_property
     def inputs(self) -> tuple[str, ...]:
@@ -269,6 +273,56 @@ class Reading:
         return (None if used is None else float(used)), (None if best is None else float(best))
 
     @cached_property
+    def states_agreement(self) -> bool:
+        """Whether the scores say how BOLD agrees, be the recording stored or not."""
+        found = self.scores_of("band_passed")
+        return any(_finite(found.get(f"bold_pcc_{key}")) is not None for key in ("inputs", "noninputs", "all"))
+
+    @cached_property
+    def record_is_missing(self) -> bool:
+        """Whether there is a free run that was compared with a recording which is not stored."""
+        return self.recorded is None and self.array("twin", "bold") is not None
+
+    @cached_property
+    def regions(self) -> int | None:
+        """Number of regions of the brain; of those compared, if no anatomy is stored."""
+        for array in (self.array("brain", "connectome"), self.array("twin", "bold")):
+            if array is not None:
+                return int(array.sizes.get("target", array.sizes.get("region", 0))) or None
+        return int(self.scores["regions"]) if isinstance(self.scores.get("regions"), int) else None
+
+    @cached_property
+    def voxels(self) -> int | None:
+        """Number of voxels if the brain was built at voxel level."""
+        count = self.attribute("brain", "voxels")
+        return int(count) if self.attribute("brain", "level") == "voxel" and count is not None else None
+
+    @cached_property
+    def extent(self) -> str:
+        """Of how many regions, or voxels of them, the model is made; empty if unknown."""
+        regions = f"{self.regions} region{'' if self.regions == 1 else 's'}" if self.regions else ""
+        if self.voxels is None:
+            return regions
+        edge = _finite(self.section("brain").get("voxel_mm"))
+        voxels = f"{self.voxels:,} voxels" + (f" of {regions}" if regions else "")
+        return voxels + (f" (voxels {edge:g} mm wide)" if edge is not None else "")
+
+    @cached_property
+    def state(self) -> State:
+        """How the twin's neurons fire."""
+        return state_of(self.mean_rate_hz, self.fano)
+
+    @cached_property
+    def laminar_state(self) -> State:
+        """How the neurons of the laminar run fire."""
+        return state_of(self.laminar_rate_hz, _finite(self.attribute("laminar", "fano")))
+
+    @cached_property
+    def laminar_rate_hz(self) -> float | None:
+        """Mean firing rate of the laminar run, Hz."""
+        return _finite(self.attribute("laminar", "mean_rate_hz"))
+
+    @cached_property
     def fano(self) -> float | None:
         """Fano factor of the twin's population spike count in 4 ms."""
         return _finite(self.attribute("twin", "fano"))
@@ -282,4 +336,6 @@ class Reading:
 
 
 def _finite(value: Any) -> float | None:
-    return float(value) if value is not None and np.isfinite(float(value)) else None
+    if value is None or isinstance(value, (bool, str)) or not np.isfinite(float(value)):
+        return None
+    return float(value)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from twinbrain.report import figures, words
-from twinbrain.report.blocks import Section, Table
+from twinbrain.report.blocks import Items, Section, Table
 from twinbrain.report.reading import BASELINES, Reading
 
 COLUMNS = (
@@ -44,7 +44,12 @@ def scores(reading: Reading) -> Section:
         "recording without a spiking brain; two nulls destroy the timing of the twin; the ceiling is how well the "
         "functional connectivity of one half of the recording predicts that of the other half."
     )
+    if reading.state.bad:
+        section.say(f"The network is {reading.state.name}: these figures mean nothing.", kind="alarm")
     section.say(difference_sentence(reading))
+    notes = _notes(reading)
+    if notes:
+        section.blocks.append(Items(notes, "Mind", "warning"))
     for key, label in COLUMNS[:1] + COLUMNS[3:4]:
         values = [("Twin", words.as_float(reading.scores_of("band_passed").get(key)), True)] + [
             (name_of(name), words.as_float(reading.scores_of("band_passed", name).get(key)), False)
@@ -73,6 +78,12 @@ def scores(reading: Reading) -> Section:
     if explained:
         section.blocks.append(Table("What the baselines are", ("Baseline", "Prediction"), explained, numeric=False))
     return section
+
+
+def _notes(reading: Reading) -> list[str]:
+    """What the comparison says of itself: short recordings, intervals that rest on few blocks, undefined baselines."""
+    said = reading.scores.get("notes") or ()
+    return [_sentence(str(text).removesuffix(".")) for text in ([said] if isinstance(said, str) else said)]
 
 
 def _sentence(text: str) -> str:

@@ -12,7 +12,7 @@ from twinbrain.report import brain_views, figures, series, style, words
 from twinbrain.report.activity import activity
 from twinbrain.report.blocks import Section, Viewer
 from twinbrain.report.closing import methods, provenance, warnings
-from twinbrain.report.reading import Reading
+from twinbrain.report.reading import NO_RECORD, Reading
 from twinbrain.report.scoring import scores
 from twinbrain.report.summary import summary
 
@@ -56,8 +56,9 @@ def brain(reading: Reading) -> Section:
     inputs = {index for index, name in enumerate(regions) if name in reading.inputs}
     pairs = len(regions) * (len(regions) - 1)
     dense = np.count_nonzero(weights) / pairs if pairs else math.nan
+    whole = f"The model is made of {reading.extent}. " if reading.voxels is not None else ""
     section.say(
-        f"{len(regions)} regions joined by {words.count(np.count_nonzero(weights))} directed connections "
+        f"{whole}{len(regions)} regions joined by {words.count(np.count_nonzero(weights))} directed connections "
         f"({dense:.0%} of all pairs)."
         + (f" The estimated current enters {words.listed(reading.inputs)}, marked in orange." if inputs else "")
     )
@@ -221,6 +222,9 @@ def free_run(reading: Reading) -> Section:
     """Recorded against simulated BOLD while nothing corrects the model."""
     section = Section("free-run", "Free run")
     run = reading.free_run
+    if run is None and reading.record_is_missing:
+        section.say(f"{NO_RECORD}, so the free run cannot be drawn beside it.", kind="quiet")
+        return section
     if run is None:
         section.say(
             "The results hold no free run that could be laid beside a record (groups “twin”, “recorded”).",
@@ -337,6 +341,9 @@ def connectivity(reading: Reading) -> Section:
     """Functional connectivity of record and free run, side by side."""
     section = Section("connectivity", "Functional connectivity")
     run = reading.free_run
+    if run is None and reading.record_is_missing:
+        section.say(f"{NO_RECORD}, so its connectivity cannot be drawn.", kind="quiet")
+        return section
     if run is None or len(run.regions) < 3:
         section.say("There is no free run with at least three regions to correlate.", kind="quiet")
         return section

@@ -6,13 +6,10 @@ import math
 
 from twinbrain.report import series, words
 from twinbrain.report.blocks import Items, Number, Numbers, Section
-from twinbrain.report.reading import Reading
+from twinbrain.report.reading import NO_RECORD, UNNAMED, Reading
 from twinbrain.report.scoring import best_baseline, difference_sentence, name_of, standing
+from twinbrain.report.state import FANO_RANGE, RATE_RANGE_HZ, measured
 
-# A whole-brain 4-ms spike count of independent neurons has a Fano factor near 1; synchronous states seen lie
-# in the hundreds and thousands, asynchronous ones below 10.
-FANO_LIMIT = 10.0
-RATE_RANGE_HZ = (1.0, 12.0)
 INPUT_GOAL = 0.8
 
 
@@ -23,20 +20,33 @@ def summary(reading: Reading) -> Section:
     --------
     >>> from twinbrain.report.reading import Content
     >>> summary(Reading(Content())).title
-    'A spiking twin of an unnamed person'
+    'A spiking twin'
     """
     person = f"subject {reading.subject}" if reading.subject.isdigit() else reading.subject
-    section = Section("summary", f"A spiking twin of {person}")
+    section = Section("summary", "A spiking twin" + (f" of {person}" if reading.subject != UNNAMED else ""))
+    if reading.state.bad:
+        section.say(_alarm(reading), kind="alarm")
     band_passed = reading.scores_of("band_passed")
     inside, outside = (words.as_float(band_passed.get(f"bold_pcc_{key}")) for key in ("inputs", "noninputs"))
     section.say(_headline(reading, inside, outside), kind="lead")
     section.say(_story(reading))
     section.blocks.append(Numbers(_numbers(reading, inside, outside)))
-    if reading.free_run is not None:
+    if reading.free_run is not None or reading.states_agreement:
         shows, shows_not = _meaning(reading, inside)
-        section.blocks.append(Items(shows, "What this shows", "ok"))
+        section.blocks.append(Items(shows, "What this shows", "warning" if reading.state.bad else "ok"))
         section.blocks.append(Items(shows_not, "What this does not show", "warning"))
     return section
+
+
+def _alarm(reading: Reading) -> str:
+    state = reading.state
+    fast = {"saturated", "too fast"} & {name for name, _ in state.faults}
+    reasons = " The usual reasons are too few neurons per region, or estimated currents at their upper bound."
+    return (
+        f"This network is {state.explained}: {measured(reading.mean_rate_hz, reading.fano)}, expected "
+        f"{RATE_RANGE_HZ[0]:.0f}–{RATE_RANGE_HZ[1]:.0f} Hz and a Fano factor of {FANO_RANGE[0]:g}–{FANO_RANGE[1]:g}. "
+        f"No figure of agreement on this page means anything.{reasons if fast else ''}"
+    )
 
 
 def size(reading: Reading, name: str) -> float:
@@ -54,8 +64,17 @@ def size(reading: Reading, name: str) -> float:
 
 
 def _headline(reading: Reading, inside: float, outside: float) -> str:
-    if reading.free_run is None:
+    if reading.free_run is None and not reading.states_agreement:
+        if reading.record_is_missing:
+            return f"{NO_RECORD}, nor were any scores, so this page states no agreement."
         return "These results hold no free run to compare with a recording, so they state no agreement."
+    if reading.state.bad:
+        return f"The twin is {reading.state.name}: whether it follows the person's BOLD cannot be judged from this run."
+    missing = f" {NO_RECORD}: the figures are those computed when it was at hand." if reading.free_run is None else ""
+    return _agreement(reading, inside, outside) + missing
+
+
+def _agreement(reading: Reading, inside: float, outside: float) -> str:
     follows = "follows" if inside >= INPUT_GOAL else "follows only loosely"
     if not reading.inputs:
         return f"Left to itself, the twin's BOLD correlates r = {words.score(outside)} with the person's."
@@ -81,31 +100,32 @@ def _story(reading: Reading) -> str:
     run = reading.free_run
     parts = []
     if math.isfinite(neurons):
-        regions = f" in {len(run.regions)} regions" if run else ""
+        place = f" in {reading.extent}" if reading.extent else ""
         parts.append(
-            f"The model holds {words.count(neurons)} neurons{regions}, joined by {words.count(synapses)} synapses "
+            f"The model holds {words.count(neurons)} neurons{place}, joined by {words.count(synapses)} synapses "
             "after this person's structural connectome."
         )
-    if run is not None:
-        tr = reading.repetition_time_s or math.nan
+    volumes = len(run.time_s) if run else words.as_float(reading.scores.get("volumes"))
+    if math.isfinite(volumes):
+        tr = words.as_float(reading.repetition_time_s or reading.scores.get("repetition_time_s"))
+        lasting = f" ({words.seconds(volumes * tr)})" if math.isfinite(tr) else ""
         parts.append(
-            f"It was compared with {len(run.time_s)} volumes ({words.seconds(len(run.time_s) * tr)}) of recorded "
-            "BOLD without any correction while it ran."
+            f"It was compared with {volumes:.0f} volumes{lasting} of recorded BOLD without any correction while it ran."
         )
     rate, fano = reading.mean_rate_hz, reading.fano
     if rate is not None and math.isfinite(rate):
         text = f"Neurons fire {words.decimals(rate)} times a second on average"
         if fano is not None and math.isfinite(fano):
-            state = "asynchronously" if fano < FANO_LIMIT else "in synchrony"
+            state = "asynchronously" if reading.state.good else f"in a state that is {reading.state.name}"
             text += (
                 f", {state}: the Fano factor (variance over mean) of the whole brain's spike count in 4 ms is "
-                f"{words.number(fano, 2)}, where 1 means independent neurons and {FANO_LIMIT:.0f} or more counts as "
+                f"{words.number(fano, 2)}, where 1 means independent neurons and {FANO_RANGE[1]:.0f} or more counts as "
                 "synchronous"
             )
         else:
             text += "; whether asynchronously is not known, since the results hold no Fano factor"
         parts.append(text + ".")
-    if reading.scores:
+    if reading.scores and not reading.state.bad:
         parts.append(difference_sentence(reading))
         ceiling = reading.ceiling().get("fc_pcc")
         found = reading.scores_of("band_passed").get("fc_pcc")
@@ -125,11 +145,16 @@ def _numbers(reading: Reading, inside: float, outside: float) -> list[Number]:
     def judged(value: float | None, good: bool) -> str:
         return "plain" if value is None or not math.isfinite(value) else "good" if good else "bad"
 
+    def trusted(state: str) -> str:
+        """No figure of agreement is as expected while the network is not."""
+        return "plain" if reading.state.bad and state == "good" else state
+
     rate, fano = reading.mean_rate_hz, reading.fano
     name, best = best_baseline(reading)
     fc = words.as_float(reading.scores_of("band_passed").get("fc_pcc"))
-    low, high = RATE_RANGE_HZ
+    (low, high), (least, most) = RATE_RANGE_HZ, FANO_RANGE
     state = {"better": "good", "worse": "bad"}.get(standing(reading), "plain")
+    synchrony = judged(fano, fano is not None and least <= fano < most)
     degree = series.dig(reading.study, "in_degree")
     return [
         Number(
@@ -146,20 +171,20 @@ def _numbers(reading: Reading, inside: float, outside: float) -> list[Number]:
         Number(
             "Fano factor, 4 ms",
             words.number(fano, 2),
-            f"asynchronous below {FANO_LIMIT:.0f}" if fano is not None else "not in the results",
-            judged(fano, fano is not None and fano < FANO_LIMIT),
+            f"{reading.state.name}; expected {least:g}–{most:g}" if fano is not None else "not in the results",
+            "plain" if synchrony == "good" and not reading.state.good else synchrony,
         ),
         Number(
             "BOLD r, inputs",
             words.score(inside),
             f"free run; goal {INPUT_GOAL:.2f}",
-            judged(inside, inside >= INPUT_GOAL),
+            trusted(judged(inside, inside >= INPUT_GOAL)),
         ),
         Number(
             "BOLD r, non-inputs",
             words.score(outside),
             f"best baseline {words.score(best)}: {name_of(name).lower()}" if name else "no baseline in the results",
-            state,
+            trusted(state),
         ),
         Number("FC r", words.score(fc), f"ceiling {words.score(reading.ceiling().get('fc_pcc'))} (split halves)"),
     ]
@@ -168,6 +193,12 @@ def _numbers(reading: Reading, inside: float, outside: float) -> list[Number]:
 def _meaning(reading: Reading, inside: float) -> tuple[list[str], list[str]]:
     name, _ = best_baseline(reading)
     other = name_of(name).lower() if name else ""
+    if reading.state.bad:
+        nothing = f"Nothing: the network is {reading.state.name}, so its agreement with the recording means nothing."
+        return [nothing], [
+            "It does not show that the method works, or fails, with this person: such a network follows nothing.",
+            "It is a model for research. It says nothing about this person's health.",
+        ]
     shows = ["How far activity spreads from the inputs: every other region is reached through the connectome alone."]
     shows_not = [
         "Agreement in the input regions is agreement with data the currents were fitted to, not a prediction of "

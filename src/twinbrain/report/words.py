@@ -231,7 +231,7 @@ class Facts:
 
     subject: str = ""
     sample: bool = False
-    level: str = "region"
+    extent: str = ""
     regions: int | None = None
     aal: bool = False
     volumes: int | None = None
@@ -285,7 +285,7 @@ def methods(facts: Facts) -> tuple[list[tuple[str, str]], list[Reference]]:
     approach = cite("lu")
     said: list[tuple[str, str]] = []
     person = "The model is built from the structural connectome, grey matter and resting BOLD of "
-    person += f"subject {facts.subject}"
+    person += f"subject {facts.subject}" if facts.subject[:3] != "an " else facts.subject
     if facts.sample:
         person += (
             f", a participant of the Human Connectome Project {cite('vanessen')} whose regional data come with the "
@@ -299,9 +299,11 @@ def methods(facts: Facts) -> tuple[list[tuple[str, str]], list[Reference]]:
         person += f" {facts.volumes:,} volumes of BOLD{tr} were used."
     said.append(("Person", person))
 
+    unit, parts = ("voxel", f" The brain is made of {facts.extent}.") if facts.extent else ("region", "")
     network = (
-        "Every region holds leaky integrate-and-fire neurons with exponential conductance synapses (AMPA, NMDA, "
-        "GABA-A) and an Ornstein–Uhlenbeck background current. "
+        f"Every {unit} holds leaky integrate-and-fire neurons with exponential conductance synapses (AMPA, NMDA, "
+        "GABA-A) and an Ornstein–Uhlenbeck background current."
+        f"{parts} "
     )
     if facts.circuit == "laminar":
         network += (
