@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from functools import cache
 
 import numpy as np
@@ -379,6 +380,7 @@ def test_counts_that_cannot_be_cut_are_refused(counts: np.ndarray, message: str)
         ({"bin_steps": 30}, "make 3 bins"),
         ({"nulls": -1}, "nulls is -1"),
         ({"xmin": 0}, "xmin is 0"),
+        ({"seed": -1}, "seed is -1"),
     ],
 )
 def test_unknown_options_are_refused(options: dict[str, object], message: str) -> None:
@@ -401,6 +403,26 @@ def test_series_without_memory_to_measure_are_refused() -> None:
         fit_power_law([1, 2, 3])
     with pytest.raises(InputError, match="all 20 avalanches have size 4"):
         kappa([4] * 20)
+
+
+def test_ranges_and_libraries_that_are_missing_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    values = np.arange(5, 40)
+    for xmax, message in ((3, "no value is at most xmax = 3"), (0, "xmax is 0"), (7, "3 values lie from 5 to 7")):
+        with pytest.raises(InputError, match=message):
+            fit_power_law(values, xmax=xmax)
+    assert np.isfinite(fit_power_law(values).exponent)
+    monkeypatch.setitem(sys.modules, "powerlaw", None)
+    with pytest.raises(InputError, match=r"needs the library 'powerlaw'.*pip install 'twinbrain\[analyse\]'"):
+        fit_power_law(values)
+
+
+def test_mean_sizes_of_known_growth_are_recovered_whatever_their_scatter() -> None:
+    durations = random(3).integers(1, 60, size=20_000)
+    scatter = random(4).exponential(size=durations.size)
+    sizes = np.maximum(np.rint(500 * durations**1.6 * scatter), 1)
+    gamma, error = mean_size_exponent(sizes, durations)
+    assert abs(gamma - 1.6) < 4 * error < 0.06
+    assert np.isnan(mean_size_exponent(sizes, durations, longest=2)).all()
 
 
 def test_runs_that_show_no_trend_are_refused() -> None:

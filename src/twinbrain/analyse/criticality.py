@@ -179,6 +179,7 @@ def criticality(
     True
     """
     draws = _number(nulls)
+    generator(seed, 0)  # refuse a wrong seed before the work
 
     def cut(series: xr.DataArray, threshold: float) -> Avalanches:
         return avalanches_from_bold(series, threshold_sd=threshold, bin_volumes=bin_volumes, active=active)
@@ -257,6 +258,7 @@ def criticality_of_counts(
     (False, False)
     """
     draws = _number(nulls)
+    generator(seed, 0)  # refuse a wrong seed before the work
 
     def cut(series: xr.DataArray | npt.NDArray[np.generic]) -> Avalanches:
         return avalanches_from_counts(series, bin_steps=bin_steps, threshold=threshold)

@@ -124,8 +124,12 @@ def fit_power_law(
     False
     """
     data = whole_numbers(values)
+    if xmax is not None and (isinstance(xmax, bool) or not isinstance(xmax, (int, np.integer)) or xmax < 1):
+        raise InputError(f"xmax is {xmax!r}, expected a whole number from 1, or None for no upper end.")
     top = int(data.max()) if xmax is None else int(xmax)
     data = np.sort(data[data <= top])
+    if not len(data):
+        raise InputError(f"no value is at most xmax = {top}, expected at least 10 in the range; raise xmax.")
     if xmin == "ks":
         fits = [(_distance(data, low, xmax, a), low, a) for low in _candidates(data) for a in [_mle(data, low, xmax)]]
         distance, low, alpha = min(fits, key=lambda fit: (not np.isfinite(fit[0]), fit[0]))

@@ -100,7 +100,7 @@ def mean_size_exponent(
         return float("nan"), float("nan")
     y, x = s[used], np.log(t[used])
     x = x - x.mean()
-    gamma, level = 1.0, float(np.log(y.mean()))
+    gamma, level = float(x @ np.log(y) / (x @ x)), float(np.log(y).mean())
     for _ in range(50):  # iteratively reweighted least squares; with this link and variance all weights are 1
         surprise = y / np.exp(level + gamma * x) - 1.0
         change = float(x @ surprise / (x @ x))
