@@ -202,7 +202,7 @@ def granger(
     inside the unit circle (Geweke's condition), else it is smaller. The condition fails where only the others keep x
     from running away, or where noise is strongly shared: in 5 of 200 random models with independent noise and 14 of
     200 with shared noise. F estimates the same number but fits the restricted model anew with p lags; that model needs
-    more of them, above all if x is rhythmic, so F is then too large (0.60 for a true 0.41 in our test), while the
+    more of them, above all if x is rhythmic, so F is then too large (0.61 for a true 0.49 in our test), while the
     size of its F test stays right. Judge by F's test, measure by ``F_of_model``.
 
     Do not band-pass the series first: a filter adds no knowledge, makes the order large and the test wrong. In BOLD,
