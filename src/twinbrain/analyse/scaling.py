@@ -118,11 +118,12 @@ class ShapeCollapse:
     Attributes
     ----------
     exponent
-        gamma of s(t, T) = T^(gamma - 1) F(t / T); NaN if there were too few avalanches.
+        gamma of s(t, T) = T^(gamma - 1) F(t / T); NaN if there were too few avalanches or they share no shape.
     residual
         Root mean square difference of the scaled courses from their mean F, relative to the range of F.
     profiles
-        (duration, phase): scaled mean courses, events per bin / T^(gamma - 1); ``duration`` in bins, ``phase`` = t / T.
+        (duration, phase): scaled mean courses, events per bin / T^(gamma - 1), or as they are without exponent;
+        ``duration`` in bins, ``phase`` = t / T.
 
     Examples
     --------
@@ -159,7 +160,7 @@ def shape_collapse(
     Returns
     -------
     ShapeCollapse
-        NaN and without profiles if fewer than 3 durations have enough avalanches.
+        NaN if fewer than 3 durations have enough avalanches, or no exponent between 0 and 4 is best.
 
     References
     ----------
@@ -198,9 +199,12 @@ def shape_collapse(
     exponent = residual = np.nan
     if len(usable) >= 3:
         grid = np.linspace(0.0, 4.0, 41)
-        start = float(grid[np.argmin([misfit(g) for g in grid])])
-        exponent = float(minimize_scalar(misfit, bounds=(start - 0.1, start + 0.1), method="bounded").x)
-        residual = misfit(exponent) ** 0.5
+        best = int(np.argmin([misfit(g) for g in grid]))
+        if 0 < best < len(grid) - 1:  # at an end the courses have no common shape
+            bounds = (float(grid[best - 1]), float(grid[best + 1]))
+            exponent = float(minimize_scalar(misfit, bounds=bounds, method="bounded").x)
+            residual = misfit(exponent) ** 0.5
+    if np.isfinite(exponent):
         courses = courses * usable[:, None] ** (1.0 - exponent)
     profiles = xr.DataArray(
         courses[: len(usable)],
