@@ -21,7 +21,7 @@ Method = Literal["multitaper", "welch"]
 
 _NULL_PEAKS, _NULL_SERIES = 21, 22  # second half of the random keys
 _BLOCK = 512  # series transformed at a time
-_DRAWS = 999  # AR(1) series per coefficient from which the largest ratio under the null is learnt
+_DRAWS = 1999  # AR(1) series per coefficient from which the largest ratio under the null is learnt
 _HANN_BINS = 1.5  # equivalent noise bandwidth of the Hann window, in units of 1 / segment
 _MIN_VOLUMES = 40
 # Coefficients tried for AR(1); the spectrum hardly changes between two of them.
@@ -134,8 +134,8 @@ def spectra(
 
     Peaks: an AR(1) process is fitted to the logarithm of each spectrum within ``search_hz``, by least squares, with
     the expected value of this estimate for AR(1) (its smoothing included). A peak is a local maximum of the ratio to
-    the fit whose family-wise p-value is at most ``alpha``: the share of 999 Gaussian AR(1) series of like memory, each
-    fitted in the same way, whose *largest* ratio over all searched frequencies reaches it. It is family-wise over the
+    the fit whose family-wise p-value is at most ``alpha``: the share of 1,999 Gaussian AR(1) series of like memory,
+    each fitted in the same way, whose *largest* ratio over all searched frequencies reaches it. It is family-wise over the
     frequencies of one series, not over series. BOLD that was filtered is no AR(1) process: search inside its band.
 
     The table: ``peak_hz``, where the mean of the standardised spectra is largest in ``search_hz``; ``band_share``,
