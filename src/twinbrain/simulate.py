@@ -117,7 +117,9 @@ class Run:
     def fano(self, bin_ms: float = 4.0) -> float:
         """Return the Fano factor of the whole network's spike count in bins: about 1 for independent neurons.
 
-        Below 10 in 4-ms bins counts as asynchronous in this project; a synchronous network has 10^3 or more.
+        0.2 to 10 in 4-ms bins counts as asynchronous in this project. A synchronous network has 10^3 or more; one
+        whose neurons all fire at the limit of their refractory time has almost 0. Common fluctuations weigh more the
+        more neurons are counted, so figures of networks of different size do not compare.
 
         Raises
         ------
@@ -139,7 +141,7 @@ class Run:
         sits and whether it excites (+1) or inhibits (-1). Of an ensemble the first member is kept, and
         ``bold_spread`` (time, region): the standard deviation between members, pooled over time because there are
         few of them. Attributes: mean_rate_hz, neurons, synapses, multapses and,
-        if totals were recorded, fano (Fano factor in 4-ms bins) and asynchronous (fano < 10).
+        if totals were recorded, fano (Fano factor in 4-ms bins) and asynchronous (0.2 <= fano < 10).
         """
         bold, firing_rate, spikes = to_regions(self.bold), self.firing_rate, self.spikes
         out = xr.Dataset()
@@ -168,7 +170,7 @@ class Run:
         }
         if self.totals is not None:
             fano = self.fano(4.0)
-            out.attrs |= {"fano": fano, "synchrony_fano_4ms": fano, "asynchronous": bool(fano < 10)}
+            out.attrs |= {"fano": fano, "synchrony_fano_4ms": fano, "asynchronous": bool(0.2 <= fano < 10)}
         return out
 
     def __repr__(self) -> str:
