@@ -304,7 +304,8 @@ def study_from_dict(data: Mapping[str, Any], source: str = "study") -> Study:
     for table, content in data.items():
         if table not in known:
             owners = [t for t, kind in known.items() if table in kind.__struct_fields__]
-            hint = f"; the key '{table}' belongs to {' or '.join(f'[{t}]' for t in owners)}" if owners else nearest(table, known)
+            places = " or ".join(f"[{owner}]" for owner in owners)
+            hint = f"; the key '{table}' belongs to {places}" if owners else nearest(table, known)
             hint = hint or "; the tables are " + ", ".join(known)
             raise InputError(f"{source}: there is no table [{_short(table, bare=True)}]{hint}")
         if not isinstance(content, Mapping):

@@ -114,8 +114,8 @@ def _warning(predicted: NDArray[np.float64], filtered: Filtered, start: int) -> 
     wild = float(np.mean(~(np.abs(predicted) < _PHYSICAL)))
     if wild > 0:
         said.append(
-            f"{wild:.0%} of the forecasts of the inputs lie beyond +-{_PHYSICAL:g} (fraction signal change), where BOLD "
-            "cannot be: the corrected Balloon states are not physical"
+            f"{wild:.0%} of the forecasts of the inputs lie beyond +-{_PHYSICAL:g} (fraction signal change), where "
+            "BOLD cannot be: the corrected Balloon states are not physical"
         )
     collapsed = float(np.mean(filtered.x[start:].std(axis=1) < _COLLAPSED))
     if collapsed > 0.1:
