@@ -135,8 +135,9 @@ def spectra(
     Peaks: an AR(1) process is fitted to the logarithm of each spectrum within ``search_hz``, by least squares, with
     the expected value of this estimate for AR(1) (its smoothing included). A peak is a local maximum of the ratio to
     the fit whose family-wise p-value is at most ``alpha``: the share of 1,999 Gaussian AR(1) series of like memory,
-    each fitted in the same way, whose *largest* ratio over all searched frequencies reaches it. It is family-wise over the
-    frequencies of one series, not over series. BOLD that was filtered is no AR(1) process: search inside its band.
+    each fitted in the same way, whose *largest* ratio over all searched frequencies reaches it. It is family-wise
+    over the frequencies of one series, not over series. BOLD that was filtered is no AR(1) process: search inside its
+    band. With a null, 18,000 series take a second per surrogate: ask for few.
 
     The table: ``peak_hz``, where the mean of the standardised spectra is largest in ``search_hz``; ``band_share``,
     share of the power between ``band_hz``, mean over series; ``exponent``, slope of the log spectrum over log
@@ -261,13 +262,14 @@ class _Estimator:
         from scipy.fft import rfft
 
         length = self.tapers.shape[1]
-        total = np.zeros((length // 2 + 1, values.shape[1]))
+        rows = np.ascontiguousarray(values.T)  # transforms are three times quicker along memory
+        total = np.zeros((len(rows), length // 2 + 1))
         for start in self.starts:
             for taper in self.tapers:
-                part = rfft(values[start : start + length] * taper[:, None], axis=0)
+                part = rfft(rows[:, start : start + length] * taper, axis=1)
                 total += part.real**2 + part.imag**2
-        total *= self.step_s / (len(self.starts) * len(self.tapers))
-        return np.asarray(total * self._sides(length)[:, None])
+        total *= self.step_s / (len(self.starts) * len(self.tapers)) * self._sides(length)
+        return np.ascontiguousarray(total.T)
 
     def expected(self, memory: Floats) -> Floats:
         """Expected density (frequency, memory) for AR(1) processes of variance 1, all smoothing included."""
@@ -349,9 +351,12 @@ def _searched(estimate: _Estimator, search_hz: tuple[float, float] | None, data:
 
 def _detrended(values: Floats) -> Floats:
     """Columns without mean and straight line, of range about 1, so that units cannot touch the accuracy."""
-    from scipy.signal import detrend
-
-    return np.asarray(detrend(values / np.ptp(values, axis=0), axis=0, type="linear"), dtype=np.float64)
+    x = values / np.ptp(values, axis=0)
+    x -= x.mean(axis=0)
+    line = np.arange(len(x)) - (len(x) - 1) / 2
+    line /= np.sqrt((line**2).sum())
+    x -= line[:, None] * (line @ x)
+    return np.asarray(x)
 
 
 def _blocks(number: int) -> Iterator[slice]:

@@ -180,7 +180,7 @@ def synchronisation_entropy(order: xr.DataArray | Floats, *, bins: int = 30) -> 
 
     References
     ----------
-    Yang et al. (2012), J. Neurosci. 32:1061; Xu, Feng & Yu (2022), Hum. Brain Mapp. 43:2534.
+    Yang et al. (2012), J. Neurosci. 32:1061; Xu, Feng & Yu (2022), Human Brain Mapping 43:2534.
 
     Examples
     --------
@@ -214,7 +214,7 @@ def phase_locking(phase: xr.DataArray) -> xr.DataArray:
 
     References
     ----------
-    Lachaux et al. (1999), Hum. Brain Mapp. 8:194.
+    Lachaux et al. (1999), Human Brain Mapping 8:194.
 
     Examples
     --------
@@ -319,7 +319,7 @@ def synchrony(
 
     References
     ----------
-    Xu, Feng & Yu (2022), Hum. Brain Mapp. 43:2534; Shanahan (2010), Chaos 20:013108 (metastability); Prichard &
+    Xu, Feng & Yu (2022), Human Brain Mapping 43:2534; Shanahan (2010), Chaos 20:013108 (metastability); Prichard &
     Theiler (1994), Phys. Rev. Lett. 73:951 (surrogates).
 
     Examples
