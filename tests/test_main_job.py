@@ -262,3 +262,15 @@ def test_activity_outside_the_working_point_is_said() -> None:
     assert "saturated" in activity_warnings("twin", 200.0, 0.01)[0]
     assert "synchrony" in activity_warnings("twin", 8.0, 50.0)[0]
     assert "outside 1-12 Hz" in activity_warnings("twin", 30.0, 5.0)[0]
+
+
+def test_the_figures_of_the_page_show_the_series_that_were_scored(finished: Path) -> None:
+    from twinbrain.report.reading import Reading
+
+    reading = Reading(store.load(finished))
+    run = reading.free_run
+    assert run is not None
+    assert run.filtered
+    scored = np.array([reading.region_pcc[name] for name in run.regions])
+    np.testing.assert_allclose(run.pcc, scored, atol=1e-12)
+    assert np.abs(np.roll(run.pcc, 1) - scored).max() > 1e-3

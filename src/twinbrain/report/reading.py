@@ -194,23 +194,20 @@ class Reading:
         simulated = self.array("twin", "bold")
         if self.recorded is None or simulated is None:
             return None
-        record, model = series.paired(self.recorded, simulated)
-        start, stop = (self.scores.get(key) for key in ("start_s", "stop_s"))
-        if start is not None and stop is not None:  # the volumes the scores are of, so that figures agree with them
-            kept = np.asarray((model["time"] >= start - 1e-6) & (model["time"] <= stop + 1e-6))
-            if kept.sum() >= 3:
-                record, model = record.isel(time=kept), model.isel(time=kept)
-        if record.sizes["time"] < 3 or not record.sizes["region"]:
-            return None
-        # the record is cut before it is filtered, so both series have the same edges
-        pair = [np.asarray(a.values, dtype=np.float64) for a in (record, model)]
+        # filtered over their whole length and then cut, as the scores are: a piece filtered alone is another series
         tr = series.step_s(self.recorded)
-        passed = [series.band_passed(values, tr, self.band_hz) for values in pair]
-        filtered = all(values is not None for values in passed)
+        passed = [self._passed(array, tr) for array in (self.recorded, simulated)]
+        filtered = all(array is not None for array in passed)
+        given = self._compared(self.recorded, simulated)
+        shown = given if passed[0] is None or passed[1] is None else self._compared(passed[0], passed[1])
+        model = given[1]
+        if model.sizes["time"] < 3 or not model.sizes["region"]:
+            return None
         z = []
-        for given, kept_band in zip(pair, passed, strict=True):
-            shape = series.standardise(kept_band if filtered and kept_band is not None else given)
-            shape[:, series.is_constant(given)] = np.nan  # a filter leaves rounding noise of a constant series
+        for before, array in zip(given, shown, strict=True):
+            shape = series.standardise(np.asarray(array.values, dtype=np.float64))
+            # a filter leaves rounding noise of a constant series
+            shape[:, series.is_constant(np.asarray(before.values, dtype=np.float64))] = np.nan
             z.append(shape)
         return FreeRun(
             time_s=np.asarray(model["time"].values, dtype=np.float64),
@@ -220,6 +217,21 @@ class Reading:
             pcc=series.column_correlation(z[0], z[1]),
             filtered=filtered,
         )
+
+    def _passed(self, array: xr.DataArray, repetition_time_s: float) -> xr.DataArray | None:
+        ordered = array.transpose("time", "region")
+        values = series.band_passed(np.asarray(ordered.values, dtype=np.float64), repetition_time_s, self.band_hz)
+        return None if values is None else ordered.copy(data=values)
+
+    def _compared(self, recorded: xr.DataArray, simulated: xr.DataArray) -> tuple[xr.DataArray, xr.DataArray]:
+        """Cut both to the volumes the scores are of, so that figures agree with them."""
+        record, model = series.paired(recorded, simulated)
+        start, stop = (self.scores.get(key) for key in ("start_s", "stop_s"))
+        if start is not None and stop is not None:
+            kept = np.asarray((model["time"] >= start - 1e-6) & (model["time"] <= stop + 1e-6))
+            if kept.sum() >= 3:
+                return record.isel(time=kept), model.isel(time=kept)
+        return record, model
 
     @cached_property
     def region_pcc(self) -> Mapping[str, float]:
