@@ -34,8 +34,8 @@ def main(folder: Path, out: Path) -> None:
     for place, axis in zip(inputs, top.subplots(1, len(inputs), sharey=True, squeeze=False)[0], strict=True):
         drawn = []
         for series, colour, label in ((recorded["bold"], GREY, "recorded"), (twin["bold"], BLUE, "twin, free run")):
-            part = series.sel(region=[place]).sel(time=times, method="nearest").assign_coords(time=times)
-            z = band_pass(part, tr, band).values[:, 0]
+            whole = band_pass(series.sel(region=[place]).transpose("time", "region"), tr, band)  # then cut, as scored
+            z = whole.sel(time=times, method="nearest").values[:, 0]
             drawn.append((z - z.mean()) / z.std())
             axis.plot(times, drawn[-1], color=colour, lw=1.5, label=label)
         r = np.corrcoef(*drawn)[0, 1]
