@@ -18,12 +18,12 @@ from twinbrain.brain import Brain
 from twinbrain.circuit import Circuit, canonical, laminar
 from twinbrain.errors import InputError, nearest
 from twinbrain.kernels.random import derive_key, uniforms_numpy
+from twinbrain.kernels.update import BLOCK
 from twinbrain.kernels.wiring import Anatomy, Wiring, build_wiring
 from twinbrain.neuron import ParameterSet, parameter_set
 
 __all__ = ["Estimate", "Network"]
 
-_BLOCK_NEURONS = 1024  # neurons are stored and updated in blocks of this many
 _DEFAULT_SET = {"laminar": "asynchronous_laminar", "canonical": "asynchronous"}
 _MAX_NEURONS = 2**31 - 4096  # ids are 32 bits wide on one machine
 
@@ -363,7 +363,7 @@ class Network:
         list_bytes = synapses * (4 + weights) + neurons * 8
         state = neurons * members * 4 * (3 + sum(self.live) + 3 + 4)
         steps = duration_s * 1000.0
-        stored = -(-neurons // _BLOCK_NEURONS) * _BLOCK_NEURONS
+        stored = -(-neurons // BLOCK) * BLOCK  # neurons are updated in whole blocks
         updates = stored * members * steps / dt_ms
         events = synapses * members * duration_s * rate_hz
         voxels = len(self.brain.voxels) * members * steps

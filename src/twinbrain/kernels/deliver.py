@@ -14,11 +14,12 @@ from numba import njit
 
 from twinbrain.kernels.random import INLINE, U32, source_checksum
 from twinbrain.kernels.sync import barrier, prefetch
-from twinbrain.kernels.update import BLOCK, compact, step_block
+from twinbrain.kernels.update import BLOCK, LOG_BLOCK, compact, step_block
 
 __all__ = ["make_advance"]
 
 _B = BLOCK
+_LOG, _MASK = U32(LOG_BLOCK), U32(BLOCK - 1)
 _AHEAD = 6  # spikes between the request of a list and its use
 
 
@@ -54,7 +55,7 @@ def deliver(
             t = targets[q]
             w = np.int64(weights[q])
             port = near if U32(t - own) < length else far
-            slot = np.int64(t >> U32(10)) * (n_ports * _B) + np.int64(t & U32(1023)) + port
+            slot = np.int64(t >> _LOG) * (n_ports * _B) + np.int64(t & _MASK) + port
             acc[slot] += kind((w & np.int64(255)) | ((w >> np.int64(8)) << half))
 
 
@@ -110,9 +111,9 @@ def make_advance(R: tuple[int, ...]) -> Any:
                         record_id[part, kept] = out[m]
                         kept += 1
             for m in range(sampled.shape[0]):
-                b = sampled[m] >> 10
+                b = sampled[m] >> LOG_BLOCK
                 if b0 <= b < b1:
-                    samples[s, m] = state[b, sampled[m] & 1023]
+                    samples[s, m] = state[b, sampled[m] & (_B - 1)]
             n_spikes[parity, part] = k
             barrier(counter, s + 1, threads)
         n_recorded[part] = kept

@@ -18,15 +18,16 @@ from numba import njit
 from twinbrain.kernels.random import F32, INLINE, U32, fill_normals
 from twinbrain.neuron import CHANNELS
 
-__all__ = ["BLOCK", "PARAMETERS", "Layout", "compact", "update_block"]
+__all__ = ["BLOCK", "LOG_BLOCK", "PARAMETERS", "Layout", "compact", "update_block"]
 
 #: Neurons per block: state, noise and arrivals of a block stay in the first-level cache.
-BLOCK = 1024
+LOG_BLOCK = 10
+BLOCK = 1 << LOG_BLOCK
 
 #: Rows that always exist.
 ROW_V, ROW_OU, ROW_CURRENT = 0, 1, 2
 
-#: The numbers the kernel needs, each one scalar or one row (see ``simulate.kernel_parameters``).
+#: The numbers the kernel needs, each one scalar or one row (see ``engine.kernel_parameters``).
 PARAMETERS = (
     "dt_over_c",
     "g_leak",
