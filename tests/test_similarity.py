@@ -411,3 +411,25 @@ def test_band_pass_is_the_one_of_the_target() -> None:
     other = prepare.band_pass(X, repetition_time_s=TR).transpose(*X.dims)
     assert np.allclose(band_pass(X, TR), other, atol=1e-10)
     assert not np.allclose(band_pass(X, TR, (0.01, 0.09)), other, atol=1e-3)
+
+
+def test_both_rooms_average_voxels_to_the_same_regions() -> None:
+    """`observe` and `analyse` may not import each other; their averages must be the same."""
+    from twinbrain import observe
+    from twinbrain.analyse import align
+
+    rng = np.random.Generator(np.random.Philox(key=3))
+    voxels = xr.DataArray(
+        rng.normal(size=(30, 5)),
+        dims=("time", "voxel"),
+        coords={
+            "time": np.arange(30) * 0.72,
+            "region": ("voxel", ["b", "b", "a", "c", "c"]),
+            "weight": ("voxel", rng.uniform(1, 3, 5)),
+        },
+    )
+    one, other = observe.to_regions(voxels), align.to_regions(voxels)
+    assert list(one["region"].values) == list(other["region"].values) == ["b", "a", "c"]
+    np.testing.assert_allclose(one.values, other.values, rtol=1e-12)
+    plain = voxels.groupby("region").mean().sel(region=["b", "a", "c"])
+    assert np.abs(plain.values - other.values).max() > 1e-3
