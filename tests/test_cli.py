@@ -409,3 +409,11 @@ def test_the_reader_of_the_output_may_leave(person: Path) -> None:
         )
     assert "Traceback" not in done.stderr
     assert "bug" not in done.stderr
+
+
+def test_check_warns_of_a_network_off_its_ground(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", str(study)]) == 0
+    said = capsys.readouterr().out
+    assert "warning: " in said
+    assert "calibrated on a brain of 94 regions" in said
+    assert "2 members" in said  # the free run is made twice, and estimated so

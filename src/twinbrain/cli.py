@@ -391,6 +391,7 @@ def _units(array: xr.DataArray) -> str:
 
 
 def _show_plan(study: Study, ready: Prepared) -> None:
+    from twinbrain.experiment.prepare import warnings_of
     from twinbrain.parallel import check_threads
 
     threads, dt_ms = check_threads(study.execution.threads), study.execution.dt_ms
@@ -401,10 +402,12 @@ def _show_plan(study: Study, ready: Prepared) -> None:
     print(f"estimate, {threads} thread{'s' if threads > 1 else ''}:")
     plans = [
         ("assimilation", ready.network, (fit.volumes + fit.warm_up) * seconds, fit.members),
-        ("free run", ready.twin, (fit.volumes + study.twin.warm_up) * seconds, 1),
+        ("free run", ready.twin, (fit.volumes + study.twin.warm_up) * seconds, study.twin.members),
     ]
     if ready.laminar is not None:
         plans.append(("laminar run", ready.laminar, study.laminar.duration_s, 1))
     for name, network, duration_s, members in plans:
         estimate = network.estimate(duration_s, members=members, threads=threads, dt_ms=dt_ms)
         print(f"  {name}, {duration_s:.0f} s: {estimate}")
+    for sentence in warnings_of(ready):
+        print(f"warning: {sentence}")

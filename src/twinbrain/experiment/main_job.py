@@ -95,6 +95,8 @@ def run_study(
     with store.locked(out), _Stop() as stop:
         if not _admit(study, out, resume, overwrite):
             return out
+        for sentence in warnings_of(ready):
+            _LOG.warning("%s", sentence)
         job = _Job(study, ready, out, progress, stop, resumed=resume)
         try:
             job.run(finish)
