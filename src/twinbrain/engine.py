@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -32,9 +32,12 @@ _SPIKE_ROWS = 4_000_000  # bound on the buffer of recorded spikes
 
 
 def kernel_parameters(
-    network: Network, dt_ms: float
+    network: Network, dt_ms: float, tunable: Sequence[str] = ()
 ) -> tuple[Layout, NDArray[np.float32], dict[str, NDArray[np.float32]]]:
-    """Return the layout, the scalars and the per-population rows that the kernel needs, made in double precision."""
+    """Return the layout, the scalars and the per-population rows that the kernel needs, made in double precision.
+
+    ``tunable`` conductances get a row even if they are the same everywhere.
+    """
     get = network.parameter
     tau = get("background_tau_ms")
     decay = np.exp(-dt_ms / tau)
@@ -60,7 +63,10 @@ def kernel_parameters(
         name: values[name].astype(np.float32)
         for name in PARAMETERS
         if name not in dead
-        and (np.ptp(values[name].astype(np.float32)) > 0 or name.replace("w_", "g_") in network.heterogeneity)
+        and (
+            np.ptp(values[name].astype(np.float32)) > 0
+            or name.replace("w_", "g_") in {*network.heterogeneity, *tunable}
+        )
     }
     scalars = np.array([values[name][0] for name in PARAMETERS], np.float32)
     layout = Layout(
@@ -91,6 +97,18 @@ def _check_wiring(wiring: Wiring, network: Network) -> None:
         )
 
 
+def _check_tunable(names: Sequence[str], network: Network) -> tuple[str, ...]:
+    """Refuse conductances that do not exist, or that are 0 everywhere, which no factor could change."""
+    known = [f"g_{c}" for c, alive in zip(CHANNELS, network.live, strict=True) if alive]
+    for name in names:
+        if name not in known:
+            raise InputError(
+                f"tunable: '{name}' is not a conductance of this network{nearest(name, known)}; those above 0 are "
+                f"{', '.join(known) or 'none'}"
+            )
+    return tuple(dict.fromkeys(names))
+
+
 class Simulation:
     """A network that runs: the mutable engine behind :func:`twinbrain.simulate` and the filters.
 
@@ -113,11 +131,13 @@ class Simulation:
         Of initial state and noise.
     wiring : Wiring, optional
         Synapses built before by ``network.wire``.
+    tunable : sequence of str
+        Conductances that :meth:`set_conductances` will change, for example ``("g_ampa",)``.
 
     Raises
     ------
     InputError
-        If an input is unknown, or the steps do not fit each other and the refractory time.
+        If an input or a tunable conductance is unknown, or the steps do not fit each other and the refractory time.
     """
 
     def __init__(
@@ -133,6 +153,7 @@ class Simulation:
         seed: int = 0,
         wiring: Wiring | None = None,
         balloon: Balloon | None = None,
+        tunable: Sequence[str] = (),
     ) -> None:
         self.network = network
         self.members = tuple(range(members)) if isinstance(members, int) else tuple(members)
@@ -153,6 +174,7 @@ class Simulation:
         if wiring is not None:
             _check_wiring(wiring, network)
         self.wiring = wiring if wiring is not None else network.wire(self.threads)
+        self.tunable = _check_tunable(tunable, network)
         self._allocate()
         self._place_inputs(tuple(inputs), gamma_shape)
         self._initial_state()
@@ -169,7 +191,7 @@ class Simulation:
 
     def _allocate(self) -> None:
         network, n = self.network, self.network.neurons
-        self.layout, self._scalars, rows = kernel_parameters(network, self.dt_ms)
+        self.layout, self._scalars, rows = kernel_parameters(network, self.dt_ms, self.tunable)
         self._advance = make_advance(self.layout.constants)
         if not self._advance.signatures:
             _LOG.info("loading the kernels for this network; the first time on a machine they are compiled (10-20 s)")
@@ -184,17 +206,13 @@ class Simulation:
         e = len(self.members)
         self._state = np.zeros((e, self.n_blocks, self.layout.n_rows * BLOCK), np.float32)
         self._arrivals = np.zeros((e, self.n_blocks, self.layout.n_ports * BLOCK), self.layout.arrival_type)
-        ids = np.arange(n, dtype=np.int64)
-        for name, per_population in rows.items():
-            values = per_population[self._population_of].astype(np.float64)
-            shape = network.heterogeneity.get(name.replace("w_", "g_"))
-            if shape is not None:
-                values = values * gamma_factors(
-                    shape, ids + CHANNELS.index(name[2:]) * 2**40, network.seed, "gamma_conductance"
-                )
-            self._put(self.layout.rows[4 + PARAMETERS.index(name)], values.astype(np.float32))
-        mean = network.parameter("background_mean")[self._population_of].astype(np.float32)
-        self._put(ROW_CURRENT, mean)
+        self._per_population = rows
+        for name in rows:
+            self._put(self._row_of(name), self._row_values(name).astype(np.float32))
+        self._put(ROW_CURRENT, network.parameter("background_mean")[self._population_of].astype(np.float32))
+        voxels = len(network.brain.voxels)
+        self.conductance_factors = np.ones((e, len(self.tunable), voxels))
+        self.background = np.full((e, voxels), np.nan)
         self.balloon = resting_state(e, len(network.brain.voxels))
         self._counts = np.zeros((e, len(a.size)), np.int64)
         self._counted_steps = 0
@@ -203,6 +221,18 @@ class Simulation:
         edges = np.minimum(self._blocks * BLOCK, n)
         edges[-1] = 2**40
         self._cuts = part_cuts(self.wiring, edges) if self._parts > 1 else np.zeros((0, 0), np.uint32)
+
+    def _row_of(self, name: str) -> int:
+        return self.layout.rows[4 + PARAMETERS.index(name)]
+
+    def _row_values(self, name: str) -> Float:
+        """Return a parameter of every neuron, without the factors of :meth:`set_conductances`."""
+        values = self._per_population[name][self._population_of].astype(np.float64)
+        shape = self.network.heterogeneity.get(name.replace("w_", "g_"))
+        if shape is not None:
+            ids = np.arange(len(values), dtype=np.int64) + CHANNELS.index(name[2:]) * 2**40
+            values *= gamma_factors(shape, ids, self.network.seed, "gamma_conductance")
+        return np.asarray(values, np.float64)
 
     def _put(self, row: int, values: NDArray[np.float32], member: int | None = None) -> None:
         """Write one row of all neurons, of one member or of all."""
@@ -271,12 +301,84 @@ class Simulation:
         The excitatory neurons of an input get background mean + h gamma_i.
         """
         self.drive[:] = h
+        self._write_drive()
+
+    def _write_drive(self) -> None:
         mean = self.network.parameter("background_mean")
+        voxel = self.network.anatomy.voxel
         for k, (ids, gamma) in enumerate(zip(self._input_neurons, self._input_gamma, strict=True)):
-            base = mean[self._population_of[ids]]
+            population = self._population_of[ids]
             block, column = ids // BLOCK, ROW_CURRENT * BLOCK + ids % BLOCK
             for m in range(len(self.members)):
+                own = self.background[m, voxel[population]]
+                base = np.where(np.isnan(own), mean[population], own)
                 self._state[m, block, column] = (base + self.drive[m, k] * gamma).astype(np.float32)
+
+    def set_background(self, values: NDArray[np.float64]) -> None:
+        """Replace the mean background current of all neurons of a voxel, until the next call.
+
+        Parameters
+        ----------
+        values : ndarray (members, voxels) or (voxels,)
+            Model units of current; NaN keeps the parameter of the network. The currents of :meth:`set_drive` are added.
+
+        Raises
+        ------
+        InputError
+            If the shape does not fit, or a value is infinite.
+        """
+        self.background = self._per_voxel(values, "set_background", allow_nan=True)
+        mean = self.network.parameter("background_mean")
+        voxel = self.network.anatomy.voxel
+        for m in range(len(self.members)):
+            own = self.background[m, voxel]
+            current = np.where(np.isnan(own), mean, own).astype(np.float32)
+            self._put(ROW_CURRENT, current[self._population_of], m)
+        self._write_drive()
+
+    def set_conductances(self, factors: Mapping[str, NDArray[np.float64]]) -> None:
+        """Multiply conductances of all neurons of a voxel by factors, until the next call.
+
+        Factors are of the network's own values: they do not accumulate, and 1 restores them to the bit. What a channel
+        holds already stays; arrivals from now on count with the new value.
+
+        Parameters
+        ----------
+        factors : mapping of name to ndarray (members, voxels) or (voxels,)
+            Names announced as ``tunable``, for example ``{"g_ampa": factors}``; those not named stay as they are.
+
+        Raises
+        ------
+        InputError
+            If a name was not announced, a shape does not fit, or a factor is negative or not finite.
+        """
+        for name, values in factors.items():
+            if name not in self.tunable:
+                raise InputError(
+                    f"set_conductances: '{name}' was not announced{nearest(name, self.tunable)}; name it when the "
+                    f'Simulation is made, tunable=("{name}",)'
+                )
+            new = self._per_voxel(values, f"set_conductances: '{name}'")
+            if (new < 0).any():
+                raise InputError(f"set_conductances: '{name}' must not be negative, found {new.min()}")
+            self.conductance_factors[:, self.tunable.index(name)] = new
+            row = name.replace("g_", "w_")
+            base = self._row_values(row)
+            voxel = self.network.anatomy.voxel[self._population_of]
+            for m in range(len(self.members)):
+                self._put(self._row_of(row), (base * new[m, voxel]).astype(np.float32), m)
+
+    def _per_voxel(self, values: NDArray[np.float64], what: str, allow_nan: bool = False) -> Float:
+        """Return values as (members, voxels), or say what is wrong with them."""
+        shape = (len(self.members), len(self.network.brain.voxels))
+        array = np.asarray(values, np.float64)
+        if array.shape not in (shape, shape[1:]):
+            raise InputError(f"{what}: found an array of shape {array.shape}, expected (members, voxels) = {shape}")
+        bad = np.isinf(array) if allow_nan else ~np.isfinite(array)
+        if bad.any():
+            voxel = str(np.array(self.network.brain.voxels)[np.argwhere(bad)[0][-1]])
+            raise InputError(f"{what}: voxel '{voxel}' has the value {array[bad][0]}, expected a finite number")
+        return np.array(np.broadcast_to(array, shape))
 
     def record_spikes(self, neurons: Sequence[int] | Int | None) -> None:
         """Record the spikes of these neurons from now on (None: of no neuron) into ``recorded_spikes``."""
@@ -426,19 +528,26 @@ class Simulation:
         return np.where(v < -500.0, reset, v)
 
     def copy_member(self, source: int, target: int) -> None:
-        """Give member ``target`` (by position) the neuron and Balloon state of ``source``; its noise stays its own."""
-        arrays: tuple[NDArray[Any], ...] = (self._state, self._arrivals, self.balloon, self._counts, self.drive)
-        for array in arrays:
+        """Give member ``target`` (by position) state, currents and conductances of ``source``, but not its noise."""
+        for array in (self._state, *self._saved().values()):
             array[target] = array[source]
+
+    def _saved(self) -> dict[str, NDArray[Any]]:
+        """Arrays that a state holds, by name, the neurons' own aside; the first axis is the member."""
+        return {
+            "arrivals": self._arrivals,
+            "balloon": self.balloon,
+            "counts": self._counts,
+            "drive": self.drive,
+            "background": self.background,
+            "conductances": self.conductance_factors,
+        }
 
     def state(self) -> dict[str, NDArray[Any]]:
         """Return everything needed to go on: copies of all state arrays and the clock."""
         return {
             "neurons": self._state.copy(),
-            "arrivals": self._arrivals.copy(),
-            "balloon": self.balloon.copy(),
-            "counts": self._counts.copy(),
-            "drive": self.drive.copy(),
+            **{name: array.copy() for name, array in self._saved().items()},
             "clock": np.array([self.step, self._counted_steps], np.int64),
         }
 
@@ -452,9 +561,8 @@ class Simulation:
         InputError
             If the state belongs to another network or ensemble.
         """
-        own: tuple[NDArray[Any], ...] = (self._state, self._arrivals, self.balloon, self._counts, self.drive)
-        names = ("neurons", "arrivals", "balloon", "counts", "drive")
-        for name, array in zip(names, own, strict=True):
+        own = {"neurons": self._state, **self._saved()}
+        for name, array in own.items():
             if name not in state or state[name].shape != array.shape or state[name].dtype != array.dtype:
                 found = getattr(state.get(name), "shape", "nothing")
                 raise InputError(
@@ -463,7 +571,8 @@ class Simulation:
         rows, saved = (x.reshape(*x.shape[:2], -1, BLOCK) for x in (self._state, state["neurons"]))
         for row in (ROW_V, ROW_OU, *range(3, 3 + sum(self.layout.live))):
             rows[:, :, row] = saved[:, :, row]
-        for name, array in zip(names[1:], own[1:], strict=True):
+        for name, array in self._saved().items():
             array[:] = state[name]
-        self.set_drive(self.drive)
+        self.set_background(self.background)
+        self.set_conductances({name: self.conductance_factors[:, k] for k, name in enumerate(self.tunable)})
         self.step, self._counted_steps = (int(x) for x in state["clock"])
