@@ -8,7 +8,9 @@ import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from twinbrain.analyse._numeric import generator
 from twinbrain.analyse.nulls import block_bootstrap_indices, phase_randomise, time_shift
+from twinbrain.assimilate.settings import random_stream
 from twinbrain.errors import InputError
 
 
@@ -44,6 +46,13 @@ def test_surrogates_depend_on_seed_and_draw_only() -> None:
     assert np.array_equal(phase_randomise(x, seed=5, draw=2), phase_randomise(x, seed=5, draw=2))
     assert not np.allclose(phase_randomise(x, seed=5, draw=2), phase_randomise(x, seed=5, draw=3))
     assert not np.allclose(phase_randomise(x, seed=5, draw=2), phase_randomise(x, seed=6, draw=2))
+
+
+@given(seed=st.integers(0, 2**64 - 1), number=st.integers(0, 2**40))
+def test_the_filter_and_the_nulls_never_share_random_numbers(seed: int, number: int) -> None:
+    ours = generator(seed, number).random(4)
+    assert np.array_equal(ours, generator(seed, number).random(4))
+    assert not np.array_equal(ours, random_stream(seed, number).random(4))
 
 
 def test_labels_survive() -> None:

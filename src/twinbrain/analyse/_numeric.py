@@ -13,6 +13,9 @@ Floats = npt.NDArray[np.float64]
 
 # A series whose spread is this small a share of its level is rounding noise, not signal.
 CONSTANT = 1e-10
+# Highest bit of the second half of every key of this room: the filter and the rewirings count there from 0, and the same
+# seed given to both must not give both the same numbers.
+_ROOM = 1 << 63
 
 
 def is_constant(series: Floats) -> npt.NDArray[np.bool_]:
@@ -46,7 +49,7 @@ def generator(seed: int, purpose: int) -> np.random.Generator:
     """Random numbers keyed by (seed, purpose), so that no use of the seed disturbs another."""
     if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or not 0 <= seed < 2**64:
         raise InputError(f"seed is {seed!r}, expected a whole number from 0 to 2**64 - 1; give for example seed=0.")
-    return np.random.Generator(np.random.Philox(key=np.array([seed, purpose], dtype=np.uint64)))
+    return np.random.Generator(np.random.Philox(key=np.array([seed, _ROOM | purpose], dtype=np.uint64)))
 
 
 def json_ready(value: Any) -> Any:

@@ -363,7 +363,8 @@ def _interval(F: Floats, order: int, volumes: int) -> tuple[Floats, Floats]:
         found[inside] = chndtrinc(x[inside], order, share) / volumes
         return found
 
-    return bound(0.975), bound(0.025)
+    # an F so small that no causality makes it likely would have an empty interval, which excludes F itself
+    return bound(0.975), np.maximum(bound(0.025), F)
 
 
 # ---- by frequency ----------------------------------------------------------------------------------------------------

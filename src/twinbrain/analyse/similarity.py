@@ -149,8 +149,8 @@ def compare(
         * ``best_baseline``: the best of the first three by ``bold_pcc_noninputs``. Persistence uses each
           region's own past, which a free run is not given, and is listed only;
         * ``difference_to_best``: its ``value`` (simulated minus baseline, non-inputs) with ``low`` and
-          ``high``, the 95 % percentile interval of a circular block bootstrap over time with this baseline
-          held fixed;
+          ``high``, the 95 % interval (percentiles expanded for the number of blocks) of a circular block
+          bootstrap over time with this baseline held fixed;
         * ``ceilings.split_half_fc``: the FC of the recording's first half scored against that of its second;
         * ``lag_tr``, ``best_lag_tr``, ``best_lag_bold_pcc_all``, the settings used, and ``notes`` on what
           limits the figures.
@@ -169,7 +169,8 @@ def compare(
     References
     ----------
     Correlation of BOLD and of FC as similarity of a digital twin brain: Natl Sci. Rev. (2024), nwae080. Block
-    bootstrap: Politis & Romano (1992), in: Exploring the Limits of Bootstrap, Wiley, p. 263.
+    bootstrap: Politis & Romano (1992), in: Exploring the Limits of Bootstrap, Wiley, p. 263; expanded percentiles:
+    Hesterberg (2015), The American Statistician 69:371.
 
     Examples
     --------
