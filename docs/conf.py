@@ -31,7 +31,7 @@ napoleon_use_ivar = True
 napoleon_use_rtype = False
 
 _GROUPS = {
-    "Data and anatomy": ["Subject", "load_sample", "sample_ids", "read_subject", "Brain"],
+    "Data and anatomy": ["Subject", "VoxelData", "load_sample", "sample_ids", "read_subject", "Brain"],
     "Model": ["Network", "Estimate", "ParameterSet", "parameter_set", "Drive"],
     "Simulation": ["simulate", "Record", "Run"],
     "Fit and comparison": ["assimilate", "Fit", "compare", "Similarity"],

@@ -267,7 +267,7 @@ def test_maps_go_back_into_space(atlas: Atlas, tmp_path: Path) -> None:
     np.testing.assert_array_equal(brain.to_image(series.transpose()).dataobj, film.dataobj)
     with pytest.raises(InputError, match="216 voxels is needed"):
         brain.to_image(np.zeros(3))
-    with pytest.raises(InputError, match="a brain at region level has no voxels in space"):
+    with pytest.raises(InputError, match="this brain has no voxels on a grid"):
         Brain.from_subject(person()).to_image(np.zeros(4))
 
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from twinbrain.data.sample import load_sample as load_sample
     from twinbrain.data.sample import sample_ids as sample_ids
     from twinbrain.data.subject import Subject as Subject
+    from twinbrain.data.voxels import VoxelData as VoxelData
     from twinbrain.drive import Drive as Drive
     from twinbrain.errors import CorruptFile as CorruptFile
     from twinbrain.errors import InputError as InputError
@@ -55,6 +56,7 @@ _HOME = {
     "Similarity": "analyse.similarity",
     "Study": "config",
     "Subject": "data.subject",
+    "VoxelData": "data.voxels",
     "assimilate": "assimilate.fit",
     "compare": "analyse.similarity",
     "load": "store",

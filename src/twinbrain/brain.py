@@ -6,7 +6,7 @@ import hashlib
 import html
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -16,16 +16,18 @@ from scipy.sparse import csr_array
 
 from twinbrain.data.atlas import VoxelGrid, voxel_grid
 from twinbrain.data.subject import Subject
+from twinbrain.data.voxels import VoxelData
 from twinbrain.errors import InputError, nearest
 
-__all__ = ["IN_DEGREE_BOUNDS", "Brain"]
+__all__ = ["IN_DEGREE_BOUNDS", "PRIMARY_VISUAL", "Brain"]
 
 Float = npt.NDArray[np.float64]
 Int = npt.NDArray[np.int64]
 
 #: Bounds of the in-degree factor from synaptic density.
 IN_DEGREE_BOUNDS = (0.7, 1.3)
-_REFERENCE = "Calcarine"  # AAL2's primary visual cortex, whose in-degree the density is relative to
+#: Primary visual cortex in the atlases at hand; its mean synaptic density stands for an in-degree factor of 1.
+PRIMARY_VISUAL = ("Calcarine", "Primary_Visual_Cortex", "L_pericalcarine", "R_pericalcarine", "L_V1", "R_V1", "V1")
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,7 +106,7 @@ class Brain:
         within_region: float = 0.0,
         min_grey_matter: float = 0.3,
         deep_by_label: bool = True,
-        reference: Sequence[str] | None = None,
+        reference: Sequence[str] | Literal["grey_matter"] | None = None,
         seed: int = 0,
     ) -> Brain:
         """Build the anatomy of one person's model.
@@ -126,9 +128,10 @@ class Brain:
         person
             Whose brain.
         level
-            ``"region"`` (default) or ``"voxel"``, which needs ``person.atlas``.
+            ``"region"`` (default) or ``"voxel"``, which needs ``person.voxels`` (used as they were measured) or
+            ``person.atlas`` (a template is cut into voxels).
         voxel_mm
-            Edge of a voxel, mm. Default 4.
+            Edge of a voxel of a template, mm. Default 4. The person's own voxels keep their size.
         partners
             Draws per voxel, 1 or more. Default 100; DWI tractography at 3 mm finds about 278 (SCIENCE 2.1).
         within_region
@@ -137,8 +140,8 @@ class Brain:
         min_grey_matter, deep_by_label
             Which cubes become voxels, see :func:`twinbrain.data.atlas.voxel_grid`.
         reference
-            Regions whose mean synaptic density stands for factor 1. Default: names that begin with
-            Calcarine (primary visual cortex); without one, all regions.
+            Regions whose mean synaptic density stands for factor 1, or ``"grey_matter"`` for the mean over all
+            grey matter. Default: primary visual cortex (:data:`PRIMARY_VISUAL`); without one, all regions.
         seed
             Seed of the draws at voxel level.
 
@@ -162,6 +165,10 @@ class Brain:
         the map, so that a region has the same number of neurons at both levels. The in-degree factor
         is s / mean(s over ``reference``), clipped to 0.7..1.3, s = synaptic density (SV2A).
 
+        The person's own voxels are taken as they are: grey matter, synaptic density (its mean is taken over
+        the voxels of ``reference``) and, if measured, the connectome between voxels, each row divided by its
+        sum. What was not measured per voxel comes from the regions as above.
+
         Examples
         --------
         >>> person = Subject.from_arrays([[0, 1], [2, 0]], ["a", "b"], synaptic_density=[1.0, 3.0])
@@ -175,6 +182,8 @@ class Brain:
             )
         _check_options(level, partners, within_region, seed)
         regions = person.regions
+        if level == "voxel" and person.voxels is not None:
+            return _of_own_voxels(person, person.voxels, reference, partners, within_region, seed)
         shares = _normalised(person)
         factor = _in_degree_factor(person, reference)
         laminar = np.array(person.laminar.values, dtype=np.bool_)
@@ -194,7 +203,7 @@ class Brain:
         if person.atlas is None:
             raise InputError(
                 f"subject '{person.name}' has no atlas, so there are no voxels; use level='region', or give "
-                "atlas= with a label image and a grey-matter map."
+                "voxels= or atlas= (a label image and a grey-matter map)."
             )
         grid = voxel_grid(person.atlas, regions, voxel_mm, min_grey_matter=min_grey_matter, deep_by_label=deep_by_label)
         counts = np.bincount(grid.region, minlength=len(regions))
@@ -233,6 +242,20 @@ class Brain:
         start = np.searchsorted(self.region_index, np.arange(n + 1))
         return csr_array((weights, np.arange(len(weights)), start), shape=(n, len(weights)))
 
+    def nodes(self) -> Brain:
+        """Return the same brain with every voxel as a region of its own.
+
+        For a fit at node level: inputs, observed BOLD and scores are then per voxel, with the voxels' names
+        (``person.voxels.node_bold(run)`` carries the same). The anatomy does not change.
+
+        Examples
+        --------
+        >>> person = Subject.from_arrays([[0, 1], [2, 0]], ["a", "b"])
+        >>> Brain.from_subject(person).nodes().regions
+        ('a', 'b')
+        """
+        return replace(self, regions=self.voxels, region_index=np.arange(len(self.voxels), dtype=np.int64))
+
     def to_image(self, values: npt.ArrayLike | xr.DataArray) -> Any:
         """Put one value per voxel, or one per time and voxel, back into space.
 
@@ -254,7 +277,10 @@ class Brain:
         import nibabel as nib
 
         if self.grid_index is None or self.grid_shape is None:
-            raise InputError("a brain at region level has no voxels in space; build it with level='voxel'.")
+            raise InputError(
+                "this brain has no voxels on a grid (it is at region level or on a surface); build it with "
+                "level='voxel' from a volume."
+            )
         if isinstance(values, xr.DataArray) and values.ndim == 2:
             values = values.transpose(..., "voxel")
         array = np.asarray(values, dtype=np.float32)
@@ -315,19 +341,90 @@ def _normalised(person: Subject) -> Float:
     return shares
 
 
-def _in_degree_factor(person: Subject, reference: Sequence[str] | None) -> Float:
+def _in_degree_factor(person: Subject, reference: Sequence[str] | str | None) -> Float:
+    chosen = _reference_regions(person, reference)
     density = person.synaptic_density
-    if reference is not None:
-        for name in reference:
-            if name not in person.regions:
-                raise InputError(
-                    f"reference region '{name}' is not in subject '{person.name}'{nearest(name, person.regions)}."
-                )
     if density is None:
         return np.ones(len(person.regions))
-    chosen = list(reference or [n for n in person.regions if n.startswith(_REFERENCE)] or person.regions)
-    relative = density.values / float(density.sel(region=chosen).mean())
-    return np.clip(np.asarray(relative, dtype=np.float64), *IN_DEGREE_BOUNDS)
+    values = np.asarray(density.values, dtype=np.float64)
+    weights = person.grey_matter.values if reference == "grey_matter" else np.ones(len(values))
+    return _relative(values, np.isin(person.regions, chosen) * weights)
+
+
+def _reference_regions(person: Subject, reference: Sequence[str] | str | None) -> list[str]:
+    """Name the regions whose mean synaptic density stands for an in-degree factor of 1."""
+    if reference == "grey_matter":
+        return list(person.regions)
+    if reference is None:
+        return [n for n in person.regions if n.startswith(PRIMARY_VISUAL)] or list(person.regions)
+    chosen = [reference] if isinstance(reference, str) else list(reference)
+    for name in chosen:
+        if name not in person.regions:
+            raise InputError(
+                f"reference region '{name}' is not in subject '{person.name}'{nearest(name, person.regions)}."
+            )
+    return chosen or list(person.regions)
+
+
+def _relative(density: Float, weights: Float) -> Float:
+    mean = float(density @ weights) / float(weights.sum())
+    return np.clip(density / mean, *IN_DEGREE_BOUNDS)
+
+
+def _of_own_voxels(
+    person: Subject,
+    there: VoxelData,
+    reference: Sequence[str] | str | None,
+    partners: int,
+    within_region: float,
+    seed: int,
+) -> Brain:
+    """Take the person's own voxels as they were measured, and the rest from the regions."""
+    grey_matter = np.array(there.grey_matter.values, dtype=np.float64)
+    chosen = _reference_regions(person, reference)
+    if there.synaptic_density is None:
+        factor = _in_degree_factor(person, reference)[there.region]
+    else:
+        inside = np.isin(person.regions, chosen)[there.region]
+        density = np.asarray(there.synaptic_density.values, dtype=np.float64)
+        factor = _relative(density, inside * (grey_matter if reference == "grey_matter" else np.ones(len(density))))
+    if there.connectome is None:
+        shares = _normalised(person)
+        projection = _spread(person.regions, shares, there.region, grey_matter, partners, within_region, seed)
+    elif within_region:
+        raise InputError("within_region cannot be chosen where the connectome between voxels was measured; leave it 0.")
+    else:
+        projection = _normalised_rows(there.connectome, there.kind)
+    return Brain(
+        name=person.name,
+        level="voxel",
+        regions=person.regions,
+        voxels=there.names,
+        region_index=there.region.copy(),
+        grey_matter=grey_matter,
+        in_degree_factor=factor,
+        laminar=np.array(person.laminar.values, dtype=np.bool_)[there.region],
+        projection=projection,
+        positions=np.array(there.positions.values),
+        grid_affine=there.grid_affine,
+        grid_index=there.grid_index,
+        grid_shape=there.grid_shape,
+    )
+
+
+def _normalised_rows(connectome: csr_array[np.float64], kind: str) -> csr_array[np.float64]:
+    total: Float = np.asarray(connectome.sum(axis=1), dtype=np.float64).ravel()
+    empty = int((total == 0).sum())
+    if empty:
+        warnings.warn(
+            f"{empty} of {len(total)} {'voxels' if kind == 'voxel' else 'vertices'} receive no long-range connection "
+            "and will have none in the model.",
+            UserWarning,
+            stacklevel=4,
+        )
+    counts = np.diff(connectome.indptr)
+    data = connectome.data / np.repeat(np.where(total > 0, total, 1.0), counts)
+    return csr_array((data, connectome.indices.copy(), connectome.indptr.copy()), shape=connectome.shape)
 
 
 def _scaled_grey_matter(person: Subject, grid: VoxelGrid) -> Float:

@@ -21,6 +21,9 @@ __all__ = ["match_names", "matrix", "region_names", "table", "vector"]
 
 Float = npt.NDArray[np.float64]
 
+MIN_VOLUMES = 20  # fewer volumes than this cannot be band-passed, split or scored
+MAX_REPETITION_TIME_S = 20.0  # no BOLD protocol is this slow, so a larger number is in milliseconds
+
 
 def region_names(names: Iterable[object]) -> tuple[str, ...]:
     """Check that region names are non-empty, unique text, and return them as a tuple.

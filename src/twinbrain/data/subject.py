@@ -15,8 +15,9 @@ import numpy.typing as npt
 import pandas as pd
 import xarray as xr
 
-from twinbrain.data.align import matrix, region_names, table, vector
+from twinbrain.data.align import MAX_REPETITION_TIME_S, MIN_VOLUMES, matrix, region_names, table, vector
 from twinbrain.data.atlas import Atlas
+from twinbrain.data.voxels import VoxelData
 from twinbrain.errors import InputError
 
 __all__ = ["NOT_LAMINAR", "Subject", "is_laminar"]
@@ -36,9 +37,6 @@ NOT_LAMINAR = (
     "Cerebel",
     "Vermis",
 )
-
-MIN_VOLUMES = 20  # fewer volumes than this cannot be band-passed, split or scored
-MAX_REPETITION_TIME_S = 20.0  # no BOLD protocol is this slow, so a larger number is in milliseconds
 
 
 def is_laminar(name: str) -> bool:
@@ -94,7 +92,8 @@ class Subject:
         normalised). Row = target: entry (i, j) is what region i receives from region j.
     bold
         Run name -> ``(time, region)``; coordinate ``time`` in seconds (k x repetition time, the first
-        volume is 0); attributes ``units`` and ``repetition_time_s``. Empty if nothing was recorded.
+        volume is 0); attributes ``units`` and ``repetition_time_s``. A missing volume is NaN in every region.
+        Empty if nothing was recorded.
     grey_matter
         ``(region,)`` in mm3; ones with units "1" if not given.
     laminar
@@ -106,9 +105,12 @@ class Subject:
     synaptic_density
         ``(region,)`` relative synaptic density (SV2A PET), or None.
     atlas
-        Where the label image of this parcellation is; None means no voxel level.
+        Where the label image of this parcellation is; None means no voxel level of a template.
     provenance
         File or note -> SHA-256 or text.
+    voxels
+        What was measured at the person's own voxels or vertices (grey matter, BOLD, connectome, synaptic
+        density), or None.
 
     Examples
     --------
@@ -129,6 +131,7 @@ class Subject:
     synaptic_density: xr.DataArray | None = None
     atlas: Atlas | None = None
     provenance: Mapping[str, str] = field(default_factory=dict)
+    voxels: VoxelData | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "bold", MappingProxyType(dict(self.bold)))
@@ -156,6 +159,7 @@ class Subject:
         provenance: Mapping[str, str] | None = None,
         connectome_units: str = "arbitrary",
         bold_units: str = "arbitrary",
+        voxels: VoxelData | None = None,
     ) -> Subject:
         """Check arrays and make a Subject of them.
 
@@ -171,7 +175,8 @@ class Subject:
         regions
             Region names. May be left out if the connectome carries them.
         bold
-            Run name -> time x region. At least 20 volumes, finite, no region constant.
+            Run name -> time x region. At least 20 volumes, finite, no region constant. A volume that is missing
+            (scrubbed) is NaN in every region; the fit treats it as missing.
         repetition_time_s
             Seconds from volume to volume; needed with ``bold`` unless each run is a DataArray with the
             attribute ``repetition_time_s``. Never guessed.
@@ -193,6 +198,8 @@ class Subject:
             File or note -> SHA-256 or text.
         connectome_units, bold_units
             Units, where the arrays do not carry ``attrs["units"]`` themselves.
+        voxels
+            The person's own voxels; of the same regions. See :meth:`from_voxels`.
 
         Raises
         ------
@@ -253,6 +260,66 @@ class Subject:
             ),
             atlas=atlas,
             provenance=notes,
+            voxels=None if voxels is None else voxels.with_regions(names),
+        )
+
+    @classmethod
+    def from_voxels(
+        cls, voxels: VoxelData, *, connectome: Any = None, connectome_units: str = "arbitrary", **more: Any
+    ) -> Subject:
+        """Make a Subject of measured voxels; what is regional is summed or averaged over each region's voxels.
+
+        Grey matter is the sum over the voxels, positions, synaptic density and BOLD are means weighted by grey
+        matter, and the regional connectome is the sum over all pairs of voxels (connections inside a region
+        are left out).
+
+        Parameters
+        ----------
+        voxels
+            The voxels, with their regions.
+        connectome
+            Between regions; needed if the voxels carry none.
+        connectome_units
+            Units of the connectome, for example ``"streamlines"``.
+        more
+            As :meth:`from_arrays`; what is given here is used instead of what the voxels say.
+
+        Raises
+        ------
+        InputError
+            As :meth:`from_arrays`.
+
+        Examples
+        --------
+        >>> there = VoxelData.from_arrays(
+        ...     ["a", "a", "b"], [1.0, 3.0, 2.0], [[0, 0, 0], [3, 0, 0], [6, 0, 0]],
+        ...     connectome=[[0, 1, 2], [1, 0, 4], [2, 4, 0]],
+        ... )
+        >>> person = Subject.from_voxels(there)
+        >>> person.connectome.values.tolist(), person.grey_matter.values.tolist()
+        ([[0.0, 6.0], [6.0, 0.0]], [4.0, 2.0])
+        """
+        given: dict[str, Any] = {
+            "grey_matter": voxels.region_grey_matter(),
+            "positions": voxels.mean_of_regions(voxels.positions.values.T).T,
+            "bold": {
+                run: xr.DataArray(
+                    voxels.mean_of_regions(series.values),
+                    dims=("time", "region"),
+                    coords={"region": list(voxels.regions)},
+                    attrs=dict(series.attrs),
+                )
+                for run, series in voxels.bold.items()
+            },
+        }
+        if voxels.synaptic_density is not None:
+            given["synaptic_density"] = voxels.mean_of_regions(voxels.synaptic_density.values)
+        return cls.from_arrays(
+            voxels.region_connectome() if connectome is None else connectome,
+            voxels.regions,
+            **(given | more),
+            connectome_units=connectome_units,
+            voxels=voxels,
         )
 
     @property
@@ -296,6 +363,8 @@ class Subject:
             facts["grey matter"] = f"grey matter {float(self.grey_matter.sum()) / 1000:.0f} cm3"
         if self.atlas is not None:
             facts["atlas"] = f"atlas {self.atlas.name}"
+        if self.voxels is not None:
+            facts["voxels"] = f"{len(self.voxels)} own {'voxels' if self.voxels.kind == 'voxel' else 'vertices'}"
         return facts
 
     def __repr__(self) -> str:
@@ -397,21 +466,23 @@ def _checked_bold(
         tr = _repetition_time(value, repetition_time_s, what)
         array = table(value, names, what, rows="time", columns="region")
         volumes = array.shape[0]
-        if volumes < MIN_VOLUMES:
+        missing = np.isnan(array).all(axis=1)
+        there = array[~missing]
+        if len(there) < MIN_VOLUMES:
             raise InputError(
-                f"{what}: {volumes} volumes were found, but at least {MIN_VOLUMES} are needed; give a "
-                "longer run as time x region."
+                f"{what}: {len(there)} volumes were found{' that are not missing' if missing.any() else ''}, but at "
+                f"least {MIN_VOLUMES} are needed; give a longer run as time x region."
             )
-        if (where := _not_finite(array, range(volumes), names)) is not None:
+        if (where := _not_finite(there, np.flatnonzero(~missing), names)) is not None:
             raise InputError(
-                f"{what}: {where} was found (rows count volumes from 0), but every value must be finite; "
-                "cut the volume or leave the region out everywhere."
+                f"{what}: {where} was found (rows count volumes from 0), but every value must be finite "
+                "unless the whole volume is missing; cut the volume or leave the region out everywhere."
             )
-        flat = np.flatnonzero(np.ptp(array, axis=0) == 0)
+        flat = np.flatnonzero(np.ptp(there, axis=0) == 0)
         if len(flat):
             raise InputError(
-                f"{what}: region '{names[int(flat[0])]}' is constant ({array[0, flat[0]]:g} in all "
-                f"{volumes} volumes{f', and so are {len(flat) - 1} more' if len(flat) > 1 else ''}), so "
+                f"{what}: region '{names[int(flat[0])]}' is constant ({there[0, flat[0]]:g} in all "
+                f"{len(there)} volumes{f', and so are {len(flat) - 1} more' if len(flat) > 1 else ''}), so "
                 "nothing was recorded there; leave it out everywhere."
             )
         result[str(run)] = _array(
