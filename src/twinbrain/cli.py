@@ -183,6 +183,16 @@ def _parser() -> argparse.ArgumentParser:
     resume = command("resume", _resume, "go on with an interrupted run", "twinbrain resume results")
     resume.add_argument("folder", metavar="DIR", help="results folder")
 
+    bench = command(
+        "bench", _bench, "measure this machine and this project, and other simulators beside it",
+        "twinbrain bench --neurons 100000 --out bench",
+    )  # fmt: skip
+    bench.add_argument("--neurons", type=_count, default=1_000_000, metavar="N", help="size (default: %(default)s)")
+    bench.add_argument("--threads", type=_count, default=0, metavar="N", help="threads; 0 = all cores")
+    bench.add_argument("--out", metavar="DIR", help="write bench.json, bench.md and bench.svg there")
+    bench.add_argument("--peers", metavar="DIR", help="measure the simulators whose environments are in DIR as well")
+    bench.add_argument("--make-peers", action="store_true", help="make what is missing in the folder of --peers first")
+
     report = command("report", _report, "make the page of a results folder again", "twinbrain report results")
     report.add_argument("folder", metavar="DIR", help="results folder")
     return parser
@@ -294,6 +304,23 @@ def _resume(options: argparse.Namespace) -> None:
 
     resume_study(options.folder, progress=options.quiet == 0, finish=_page_maker())
     _tell_where(options.folder)
+
+
+def _count(text: str) -> int:
+    """Read a whole number, also one written as 1e6 or 1_000_000."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if value < 0 or value != int(value):
+        raise argparse.ArgumentTypeError(f"expected a whole number such as 100000 or 1e6, found '{text}'")
+    return int(value)
+
+
+def _bench(options: argparse.Namespace) -> None:
+    from twinbrain.bench.command import bench
+
+    print(bench(options.neurons, options.threads, options.out, options.peers, options.make_peers))
 
 
 def _report(options: argparse.Namespace) -> None:
