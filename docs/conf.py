@@ -34,6 +34,7 @@ _GROUPS = {
     "Data and anatomy": ["Subject", "VoxelData", "load_sample", "sample_ids", "read_subject", "Brain"],
     "Model": ["Network", "Estimate", "ParameterSet", "parameter_set", "Drive"],
     "Simulation": ["simulate", "Record", "Run"],
+    "Beyond the copy": ["effective_connectivity", "EffectiveConnectivity", "private_variability", "PrivateVariability"],
     "Fit and comparison": ["assimilate", "Fit", "compare", "Similarity"],
     "Studies, results, report": ["Study", "read_study", "save", "load", "report"],
     "Errors": ["InputError", "CorruptFile", "Interrupted"],

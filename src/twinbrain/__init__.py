@@ -16,8 +16,12 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from twinbrain.analyse.similarity import Similarity as Similarity
     from twinbrain.analyse.similarity import compare as compare
+    from twinbrain.assimilate.effective import EffectiveConnectivity as EffectiveConnectivity
+    from twinbrain.assimilate.effective import effective_connectivity as effective_connectivity
     from twinbrain.assimilate.fit import Fit as Fit
     from twinbrain.assimilate.fit import assimilate as assimilate
+    from twinbrain.assimilate.private import PrivateVariability as PrivateVariability
+    from twinbrain.assimilate.private import private_variability as private_variability
     from twinbrain.brain import Brain as Brain
     from twinbrain.config import Study as Study
     from twinbrain.config import read_study as read_study
@@ -45,12 +49,14 @@ _HOME = {
     "Brain": "brain",
     "CorruptFile": "errors",
     "Drive": "drive",
+    "EffectiveConnectivity": "assimilate.effective",
     "Estimate": "network",
     "Fit": "assimilate.fit",
     "InputError": "errors",
     "Interrupted": "errors",
     "Network": "network",
     "ParameterSet": "neuron",
+    "PrivateVariability": "assimilate.private",
     "Record": "simulate",
     "Run": "simulate",
     "Similarity": "analyse.similarity",
@@ -59,9 +65,11 @@ _HOME = {
     "VoxelData": "data.voxels",
     "assimilate": "assimilate.fit",
     "compare": "analyse.similarity",
+    "effective_connectivity": "assimilate.effective",
     "load": "store",
     "load_sample": "data.sample",
     "parameter_set": "neuron",
+    "private_variability": "assimilate.private",
     "read_study": "config",
     "read_subject": "data.read",
     "report": "report.page",
