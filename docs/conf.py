@@ -31,7 +31,15 @@ napoleon_use_ivar = True
 napoleon_use_rtype = False
 
 _GROUPS = {
-    "Data and anatomy": ["Subject", "VoxelData", "load_sample", "sample_ids", "read_subject", "Brain"],
+    "Data and anatomy": [
+        "Subject",
+        "VoxelData",
+        "load_sample",
+        "sample_ids",
+        "read_subject",
+        "Brain",
+        "synthetic_bids",
+    ],
     "Model": ["Network", "Estimate", "ParameterSet", "parameter_set", "Drive"],
     "Simulation": ["simulate", "Record", "Run"],
     "Beyond the copy": ["effective_connectivity", "EffectiveConnectivity", "private_variability", "PrivateVariability"],

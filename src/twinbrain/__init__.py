@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from twinbrain.errors import CorruptFile as CorruptFile
     from twinbrain.errors import InputError as InputError
     from twinbrain.errors import Interrupted as Interrupted
+    from twinbrain.experiment.synthetic_bids import synthetic_bids as synthetic_bids
     from twinbrain.network import Estimate as Estimate
     from twinbrain.network import Network as Network
     from twinbrain.neuron import ParameterSet as ParameterSet
@@ -76,6 +77,7 @@ _HOME = {
     "sample_ids": "data.sample",
     "save": "store",
     "simulate": "simulate",
+    "synthetic_bids": "experiment.synthetic_bids",
 }
 
 __all__ = ["__version__", *sorted(_HOME)]

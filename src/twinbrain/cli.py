@@ -164,6 +164,19 @@ def _parser() -> argparse.ArgumentParser:
     )
     sample.add_argument("--accept", action="store_true", help="agree to the data terms without being asked")
 
+    synthetic = command(
+        "synthetic",
+        _synthetic,
+        "write a synthetic person of known truth as a BIDS folder",
+        "twinbrain synthetic my-bids --small",
+    )
+    synthetic.add_argument("folder", metavar="DIR", help="a folder that does not exist yet")
+    synthetic.add_argument("--small", action="store_true", help="1,500 coarse voxels and 100 volumes, in seconds")
+    synthetic.add_argument("--atlas", default="Template", metavar="NAME", help="Template, AAL2 or HCPex (%(default)s)")
+    synthetic.add_argument("--volumes", type=int, metavar="N", help="volumes of the resting run")
+    synthetic.add_argument("--voxels", type=int, metavar="N", help="grey-matter voxels (default: 16043)")
+    synthetic.add_argument("--seed", type=int, default=1, metavar="N", help="key of all random numbers")
+
     demo = command("demo", _demo, "fit and run a sample person, and make the report", "twinbrain demo --out my-demo")
     demo.add_argument("--out", default="twinbrain-demo", metavar="DIR", help="results folder (default: %(default)s)")
     _add_settings(demo)
@@ -250,6 +263,24 @@ def _sample(options: argparse.Namespace) -> None:
         install_sample()
         load_sample(sample_ids()[0])
     print(f"\nThe sample people are here: {', '.join(sample_ids())}. Next: twinbrain demo")
+
+
+def _synthetic(options: argparse.Namespace) -> None:
+    from twinbrain.experiment.synthetic_bids import synthetic_bids
+
+    if options.seed < 0:
+        raise InputError(f"--seed is {options.seed}, but a whole number of 0 or more is needed")
+    person = synthetic_bids(
+        options.folder,
+        atlas=options.atlas,
+        small=options.small,
+        voxels=options.voxels,
+        volumes=options.volumes,
+        seed=options.seed,
+    )
+    size = f"{len(person.voxel_region):,} voxels of {person.voxel_mm:g} mm"
+    print(f"{options.folder}: {len(person.regions)} regions, {size}")
+    print(f"what was planted: {Path(options.folder) / 'sourcedata' / 'truth'}")
 
 
 def _demo(options: argparse.Namespace) -> None:
