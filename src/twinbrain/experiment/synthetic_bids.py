@@ -49,9 +49,9 @@ def synthetic_bids(
 
     The folder holds ``derivatives/fmriprep`` (grey-matter probability; BOLD of a ``rest`` and a ``blocks`` run with
     json, brain mask and confounds), ``derivatives/atlas``, ``derivatives/qsirecon`` (region and voxel connectome,
-    lengths), ``derivatives/petprep`` (regional table and map), ``sub-NAME/func`` (events) and ``sourcedata/truth``. BOLD is the
-    planted one on a baseline near 9,000, plus drift, motion, a global physiological signal and white noise (1 %).
-    It appears whole or not at all; the same arguments give the same bytes.
+    lengths), ``derivatives/petprep`` (regional table and map), ``sub-NAME/func`` (events) and ``sourcedata/truth``.
+    BOLD is the planted one on a baseline near 9,000, plus drift, motion, a global physiological signal and white
+    noise (1 %). The folder appears whole or not at all; the same arguments give the same bytes.
 
     Parameters
     ----------
