@@ -164,19 +164,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     sample.add_argument("--accept", action="store_true", help="agree to the data terms without being asked")
 
-    synthetic = command(
-        "synthetic",
-        _synthetic,
-        "write a synthetic person of known truth as a BIDS folder",
-        "twinbrain synthetic my-bids --small",
-    )
-    synthetic.add_argument("folder", metavar="DIR", help="a folder that does not exist yet")
-    synthetic.add_argument("--small", action="store_true", help="1,500 coarse voxels and 100 volumes, in seconds")
-    synthetic.add_argument("--atlas", default="Template", metavar="NAME", help="Template, AAL2 or HCPex (%(default)s)")
-    synthetic.add_argument("--volumes", type=int, metavar="N", help="volumes of the resting run")
-    synthetic.add_argument("--voxels", type=int, metavar="N", help="grey-matter voxels (default: 16043)")
-    synthetic.add_argument("--seed", type=int, default=1, metavar="N", help="key of all random numbers")
-
     demo = command("demo", _demo, "fit and run a sample person, and make the report", "twinbrain demo --out my-demo")
     demo.add_argument("--out", default="twinbrain-demo", metavar="DIR", help="results folder (default: %(default)s)")
     _add_settings(demo)
@@ -208,6 +195,19 @@ def _parser() -> argparse.ArgumentParser:
 
     report = command("report", _report, "make the page of a results folder again", "twinbrain report results")
     report.add_argument("folder", metavar="DIR", help="results folder")
+
+    synthetic = command(
+        "synthetic",
+        _synthetic,
+        "write a synthetic person of known truth as a BIDS folder",
+        "twinbrain synthetic my-bids --small",
+    )
+    synthetic.add_argument("folder", metavar="DIR", help="a folder that does not exist yet")
+    synthetic.add_argument("--small", action="store_true", help="1,500 coarse voxels and 100 volumes, in seconds")
+    synthetic.add_argument("--atlas", default="Template", metavar="NAME", help="Template, AAL2 or HCPex (%(default)s)")
+    synthetic.add_argument("--volumes", type=int, metavar="N", help="volumes of the resting run")
+    synthetic.add_argument("--voxels", type=int, metavar="N", help="grey-matter voxels (default: 16043)")
+    synthetic.add_argument("--seed", type=int, default=1, metavar="N", help="key of all random numbers")
     return parser
 
 
