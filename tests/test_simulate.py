@@ -110,8 +110,8 @@ def test_counts_spikes_and_totals_agree() -> None:
 
 def test_recorded_voltages_are_voltages() -> None:
     run = simulate(network(), 0.8, record=Record(voltages=[0, 10, 5999]))
-    assert run.voltages is not None
-    v = run.voltages.values[0]
+    assert run.traces is not None
+    v = run.traces["potential"].values[0]
     assert v.shape == (800, 3)
     assert (v < -50.0).all()
     assert (v > -120.0).all()
@@ -212,8 +212,8 @@ def test_a_resumed_run_equals_the_uninterrupted_one(stop_at: int) -> None:
     np.testing.assert_array_equal(resumed.firing_rate, whole.firing_rate)
     assert resumed.spikes is not None
     assert resumed.spikes.equals(whole.spikes)
-    assert resumed.voltages is not None
-    np.testing.assert_array_equal(resumed.voltages, whole.voltages)
+    assert resumed.traces is not None and whole.traces is not None
+    np.testing.assert_array_equal(resumed.traces["potential"], whole.traces["potential"])
     np.testing.assert_array_equal(resumed.totals, whole.totals)
     for name, array in whole.state.items():
         np.testing.assert_array_equal(resumed.state[name], array)

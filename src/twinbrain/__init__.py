@@ -58,7 +58,7 @@ _HOME = {
     "Network": "network",
     "ParameterSet": "neuron",
     "PrivateVariability": "assimilate.private",
-    "Record": "simulate",
+    "Record": "record",
     "Run": "simulate",
     "Similarity": "analyse.similarity",
     "Study": "config",

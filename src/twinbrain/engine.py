@@ -521,6 +521,26 @@ class Simulation:
             self._counted_steps = 0
         return np.asarray(rates, np.float64)
 
+    @property
+    def spike_counts(self) -> Int:
+        """Spikes of every population since the last reset, (members, populations)."""
+        return self._counts.copy()
+
+    def currents(self, member: int = 0, neurons: Int | None = None) -> dict[str, NDArray[np.float32]]:
+        """Return the currents of one member now: ``background`` (mean, drive and noise) and g_u J_u (V_u - V).
+
+        Model units, one number per neuron (or per chosen neuron) and live channel.
+        """
+        chosen = slice(None) if neurons is None else neurons
+        v = self.voltage(member)[chosen]
+        out = {"background": (self._get(ROW_CURRENT, member) + self._get(ROW_OU, member))[chosen]}
+        population = self._population_of[chosen]
+        for name, row in zip(CHANNELS, self.layout.rows, strict=False):
+            if row >= 0:
+                reversal = self.network.parameter(f"v_{name}_mv")[population].astype(np.float32)
+                out[name] = self._get(row, member)[chosen] * (reversal - v)
+        return out
+
     def voltage(self, member: int = 0) -> NDArray[np.float32]:
         """Return the membrane potentials of one member in mV; refractory neurons are at their reset potential."""
         v = self._get(ROW_V, member).copy()

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from functools import cached_property
-from itertools import pairwise
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
@@ -21,6 +17,7 @@ from twinbrain.errors import InputError, Interrupted
 from twinbrain.kernels.wiring import Wiring
 from twinbrain.network import Network
 from twinbrain.observe import Balloon, sample_steps, to_regions
+from twinbrain.record import Record, Recording
 
 __all__ = ["Record", "Run", "Simulation", "simulate"]
 
@@ -31,43 +28,6 @@ class _Checkpoint(Protocol):
     def save(self, state: Mapping[str, Any]) -> None: ...
 
     def load(self) -> dict[str, Any] | None: ...
-
-
-@dataclass(frozen=True)
-class Record:
-    """What to keep besides rates and BOLD; by default nothing.
-
-    Attributes
-    ----------
-    spikes : "none", "all" or sequence of int
-        Neurons whose spikes are kept.
-    spikes_from_s, spikes_to_s : float
-        Window of the run in which spikes are kept, s after the warm-up.
-    voltages : sequence of int
-        Neurons whose membrane potential is kept at every exchange interval (mV).
-    totals : bool
-        Keep the number of spikes of the whole network in every exchange interval (for the Fano factor).
-
-    Raises
-    ------
-    InputError
-        If ``spikes`` is a word other than "none" and "all".
-
-    Examples
-    --------
-    >>> Record(spikes=[0, 17], spikes_to_s=2.0).spikes_from_s
-    0.0
-    """
-
-    spikes: str | Sequence[int] = "none"
-    spikes_from_s: float = 0.0
-    spikes_to_s: float = float("inf")
-    voltages: Sequence[int] = ()
-    totals: bool = True
-
-    def __post_init__(self) -> None:
-        if isinstance(self.spikes, str) and self.spikes not in ("none", "all"):
-            raise InputError(f"Record.spikes must be 'none', 'all' or a list of neuron ids, found '{self.spikes}'")
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,7 +43,11 @@ class Run:
     spikes : Dataset or None
         Variables step (exchange intervals since the end of the warm-up), time_ms, neuron, member along ``spike``,
         sorted by member, then step, then neuron.
-    voltages : DataArray (member, step, neuron) or None, mV
+    traces : Dataset or None
+        ``potential`` (member, step, neuron), mV, and ``current_...`` (member, step, sampled) of the chosen neurons.
+    binned_rate : DataArray (member, bin, population) or None, Hz
+    voxel_means : Dataset (member, instant, voxel) or None
+        ``potential_e`` (mV), ``excitation_e`` and ``inhibition_e`` (units of the parameters).
     totals : DataArray (member, step) or None
         Spikes of the whole network per exchange interval.
     state : dict of arrays
@@ -103,7 +67,9 @@ class Run:
     firing_rate: xr.DataArray
     bold: xr.DataArray
     spikes: xr.Dataset | None
-    voltages: xr.DataArray | None
+    traces: xr.Dataset | None
+    binned_rate: xr.DataArray | None
+    voxel_means: xr.Dataset | None
     totals: xr.DataArray | None
     state: dict[str, NDArray[Any]]
     provenance: dict[str, Any] = field(default_factory=dict)
@@ -280,11 +246,12 @@ def simulate(
         wiring=wiring,
         balloon=balloon,
     )
-    work = _Work(engine, record, drive, steps, exchange_ms)
+    work = Recording(engine, record, drive, steps)
     saved = checkpoint.load() if checkpoint is not None else None
     if saved is not None:
         work.restore(saved)
     else:
+        work.begin(resumable=checkpoint is not None)
         if state is not None:
             engine.restore(state)
         work.warm_up(round(warm_up_s * 1000 / exchange_ms))
@@ -300,197 +267,74 @@ def simulate(
         if checkpoint is not None and (work.done % checkpoint_every == 0 or work.done == samples):
             checkpoint.save(work.state())
     time = drive.values["time"].values[:samples] if drive is not None else np.arange(1, samples + 1) * tr
-    return work.result(np.asarray(time, np.float64), tr, offset, warm_up_s)
+    return _result(work, np.asarray(time, np.float64), tr, offset, warm_up_s)
 
 
-class _Work:
-    """What a run has recorded so far."""
-
-    def __init__(
-        self, engine: Simulation, record: Record, drive: Drive | None, steps: NDArray[np.int64], exchange_ms: float
-    ) -> None:
-        self.engine, self.record, self.steps, self.exchange_ms = engine, record, steps, exchange_ms
-        self.h = None if drive is None else np.asarray(drive.values.values, np.float64)
-        self.shape = None if drive is None else drive.shape
-        self.done, self.start = 0, 0
-        self.rates: list[NDArray[np.float64]] = []
-        self.bold: list[NDArray[np.float64]] = []
-        if record.totals:
-            engine.record_totals()
-        if len(record.voltages):
-            engine.record_voltages(np.asarray(record.voltages))
-        n = engine.network.neurons
-        self.chosen = np.arange(n) if record.spikes == "all" else np.zeros(0, np.int64)
-        if not isinstance(record.spikes, str):
-            self.chosen = np.asarray(record.spikes, np.int64)
-        if len(self.chosen) and (self.chosen.min() < 0 or self.chosen.max() >= n):
-            raise InputError(f"Record.spikes names neurons outside 0 ... {n - 1}")
-
-    def warm_up(self, steps: int) -> None:
-        """Run without recording, at the first row of the drive."""
-        engine = self.engine
-        if self.h is not None:
-            engine.set_drive(self.h[0])
-        engine.advance(steps)
-        engine.population_rate()
-        engine.recorded_samples.clear()
-        if engine.totals is not None:
-            engine.totals.clear()
-        self.start = engine.step
-
-    def sample(self) -> None:
-        """Advance to the next BOLD sample and keep it with the mean rates of the interval."""
-        engine, k = self.engine, self.done
-        if self.h is not None:
-            engine.set_drive(self.h[k])
-        begin = 0 if k == 0 else int(self.steps[k - 1])
-        end = int(self.steps[k])
-        # spikes are wanted in a window: cut the interval at its borders
-        low, high = (self._clip(x) for x in (self.record.spikes_from_s, self.record.spikes_to_s))
-        marks = sorted({begin, end, *(m for m in (low, high) if begin < m < end)})
-        for a, b in pairwise(marks):
-            engine.record_spikes(self.chosen if low <= a < high else None)
-            engine.advance(b - a)
-        self.rates.append(engine.population_rate())
-        self.bold.append(engine.bold())
-        self.done += 1
-
-    def _clip(self, seconds: float) -> int:
-        return int(min(max(seconds * 1000 / self.exchange_ms, 0.0), 2.0**62))
-
-    def _spikes(self) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-        found = self.engine.recorded_spikes
-        empty = np.zeros(0, np.int64)
-        member = np.concatenate([empty, *(np.full(len(s), m) for m, s, _ in found)])
-        step = np.concatenate([empty, *(s - self.start for _, s, _ in found)])
-        return member, step, np.concatenate([empty, *(i for _, _, i in found)])
-
-    @cached_property
-    def identity(self) -> str:
-        """Hash of what determines the result, threads aside."""
-        engine, brain = self.engine, self.engine.network.brain
-        told = [engine.network.describe(), brain.regions, engine.seed, engine.members, engine.inputs, engine.dt_ms]
-        told += [engine.exchange_ms, asdict(engine.balloon_constants), self.record.totals]
-        told += [self.record.spikes_from_s, self.record.spikes_to_s, self.shape]
-        digest = hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode())
-        for array in (brain.grey_matter, self.steps, self.h, self.chosen, self.record.voltages):
-            digest.update(np.ascontiguousarray([] if array is None else array).tobytes())
-        return digest.hexdigest()
-
-    def state(self) -> dict[str, Any]:
-        """Return all that is needed to go on, as arrays and numbers."""
-        engine = self.engine
-        member, step, neuron = self._spikes()
-        out: dict[str, Any] = {f"engine_{k}": v for k, v in engine.state().items()}
-        out |= {
-            "identity": self.identity,
-            "done": self.done,
-            "start": self.start,
-            "rates": np.stack(self.rates),
-            "bold": np.stack(self.bold),
-        }
-        out |= {"spike_member": member, "spike_step": step, "spike_neuron": neuron}
-        if engine.totals is not None:
-            out["totals"] = np.concatenate(engine.totals, axis=1)
-        if engine.recorded_samples:
-            out["samples"] = np.concatenate(engine.recorded_samples, axis=1)
-        return out
-
-    def restore(self, saved: dict[str, Any]) -> None:
-        """Go on from what :meth:`state` returned."""
-        engine = self.engine
-        if saved.get("identity") != self.identity:
-            raise InputError(
-                "checkpoint: found one of a run of another network, drive, seed or settings, expected one of this; "
-                "repeat what it was started with, or remove the checkpoint to start anew"
-            )
-        engine.restore({k.removeprefix("engine_"): v for k, v in saved.items() if k.startswith("engine_")})
-        self.done, self.start = int(saved["done"]), int(saved["start"])
-        self.rates, self.bold = list(saved["rates"]), list(saved["bold"])
-        if engine.totals is not None:
-            engine.totals = [saved["totals"]]
-        if "samples" in saved:
-            engine.recorded_samples = [saved["samples"]]
-        step, neuron, member = saved["spike_step"] + self.start, saved["spike_neuron"], saved["spike_member"]
-        cuts = np.flatnonzero(np.diff(member)) + 1
-        engine.recorded_spikes = [
-            (int(m[0]), s, i)
-            for m, s, i in zip(*(np.split(x, cuts) for x in (member, step, neuron)), strict=True)
-            if len(m)
-        ]
-
-    def result(self, time: NDArray[np.float64], tr: float, offset: float, warm_up_s: float) -> Run:
-        """Label what was recorded."""
-        engine, network = self.engine, self.engine.network
-        table, brain = network.populations, network.brain
-        members = list(engine.members)
-        rates = np.stack(self.rates, axis=1)
-        bold = np.stack(self.bold, axis=1)
-        labels = np.array(
-            [f"{v}:{n}" for v, n in zip(np.array(brain.voxels)[table["voxel"]], table["name"], strict=True)]
-        )
-        coords = {"member": members, "time": time}
-        firing_rate = xr.DataArray(
-            rates,
-            dims=("member", "time", "population"),
-            coords={
-                **coords,
-                "population": labels,
-                "pop_region": ("population", table["region"].to_numpy(str)),
-                "pop_name": ("population", table["name"].to_numpy(str)),
-                "pop_sign": ("population", table["sign"].to_numpy()),
-                "pop_size": ("population", table["size"].to_numpy()),
-            },
-            attrs={"units": "Hz", "long_name": "firing rate"},
-        )
-        signal = xr.DataArray(
-            bold,
-            dims=("member", "time", "voxel"),
-            coords={
-                **coords,
-                "voxel": np.array(brain.voxels, dtype=str),
-                "region": ("voxel", np.array(brain.regions, dtype=str)[brain.region_index]),
-                "weight": ("voxel", brain.grey_matter),
-            },
-            attrs={
-                "units": "1",
-                "long_name": "BOLD, fraction of the resting signal",
-                "repetition_time_s": tr,
-                "offset_s": offset,
-            },
-        )
-        if len(members) == 1:
-            firing_rate, signal = firing_rate.isel(member=0, drop=True), signal.isel(member=0, drop=True)
-        spikes = voltages = totals = None
-        if len(self.chosen):
-            member, step, neuron = self._spikes()
-            order = np.lexsort((neuron, step, member))  # an order that does not follow the chunks, so nor the threads
-            member, step, neuron = member[order], step[order], neuron[order]
-            columns = {"step": step, "time_ms": (step + 1) * self.exchange_ms, "neuron": neuron, "member": member}
-            spikes = xr.Dataset({k: ("spike", v) for k, v in columns.items()})
-        if engine.recorded_samples:
-            voltages = xr.DataArray(
-                np.concatenate(engine.recorded_samples, axis=1),
-                dims=("member", "step", "neuron"),
-                coords={"member": members, "neuron": np.asarray(self.record.voltages)},
-                attrs={"units": "mV"},
-            )
-        if engine.totals is not None:
-            totals = xr.DataArray(
-                np.concatenate(engine.totals, axis=1),
-                dims=("member", "step"),
-                coords={"member": members},
-                attrs={"units": "spikes", "exchange_ms": self.exchange_ms},
-            )
-        provenance = {
-            "network": network.describe(),
-            "multapses": engine.wiring.multapses,
-            "seed": engine.seed,
-            "members": members,
-            "dt_ms": engine.dt_ms,
-            "exchange_ms": engine.exchange_ms,
+def _result(work: Recording, time: NDArray[np.float64], tr: float, offset: float, warm_up_s: float) -> Run:
+    """Label what was recorded."""
+    engine, network = work.engine, work.engine.network
+    table, brain = network.populations, network.brain
+    members = list(engine.members)
+    labels = np.array([f"{v}:{n}" for v, n in zip(np.array(brain.voxels)[table["voxel"]], table["name"], strict=True)])
+    coords = {"member": members, "time": time}
+    populations = {
+        "population": labels,
+        "pop_region": ("population", table["region"].to_numpy(str)),
+        "pop_name": ("population", table["name"].to_numpy(str)),
+        "pop_sign": ("population", table["sign"].to_numpy()),
+        "pop_size": ("population", table["size"].to_numpy()),
+    }
+    voxels = {
+        "voxel": np.array(brain.voxels, dtype=str),
+        "region": ("voxel", np.array(brain.regions, dtype=str)[brain.region_index]),
+        "weight": ("voxel", brain.grey_matter),
+    }
+    firing_rate = xr.DataArray(
+        work.members_first("rates"),
+        dims=("member", "time", "population"),
+        coords={**coords, **populations},
+        attrs={"units": "Hz", "long_name": "firing rate"},
+    )
+    signal = xr.DataArray(
+        work.members_first("bold"),
+        dims=("member", "time", "voxel"),
+        coords={**coords, **voxels},
+        attrs={
+            "units": "1",
+            "long_name": "BOLD, fraction of the resting signal",
             "repetition_time_s": tr,
-            "sample_offset_s": offset,
-            "warm_up_s": warm_up_s,
-        }
-        return Run(firing_rate, signal, spikes, voltages, totals, engine.state(), provenance)
+            "offset_s": offset,
+        },
+    )
+    if len(members) == 1:
+        firing_rate, signal = firing_rate.isel(member=0, drop=True), signal.isel(member=0, drop=True)
+    totals = None
+    if engine.totals is not None:
+        totals = xr.DataArray(
+            np.concatenate(engine.totals, axis=1),
+            dims=("member", "step"),
+            coords={"member": members},
+            attrs={"units": "spikes", "exchange_ms": engine.exchange_ms},
+        )
+    provenance = {
+        "network": network.describe(),
+        "multapses": engine.wiring.multapses,
+        "seed": engine.seed,
+        "members": members,
+        "dt_ms": engine.dt_ms,
+        "exchange_ms": engine.exchange_ms,
+        "repetition_time_s": tr,
+        "sample_offset_s": offset,
+        "warm_up_s": warm_up_s,
+    }
+    return Run(
+        firing_rate=firing_rate,
+        bold=signal,
+        spikes=work.spikes(),
+        traces=work.traces(),
+        binned_rate=work.binned(populations),
+        voxel_means=work.voxel_means(voxels),
+        totals=totals,
+        state=engine.state(),
+        provenance=provenance,
+    )

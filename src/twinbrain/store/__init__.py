@@ -13,10 +13,12 @@ from twinbrain.store.files import file_sha256, read_json, write_json_atomic, wri
 from twinbrain.store.folder import clear_results, locked, output_folder, read_status, write_status
 from twinbrain.store.origin import provenance
 from twinbrain.store.results import Result, load, save
+from twinbrain.store.spikes import SpikeFolder, read_spikes
 
 __all__ = [
     "Checkpoint",
     "Result",
+    "SpikeFolder",
     "clear_results",
     "file_sha256",
     "load",
@@ -24,6 +26,7 @@ __all__ = [
     "output_folder",
     "provenance",
     "read_json",
+    "read_spikes",
     "read_status",
     "save",
     "write_json_atomic",

@@ -71,7 +71,7 @@ class Checkpoint:
                 left.unlink(missing_ok=True)  # of a process that was killed while writing
             try:
                 with temporary.open("xb") as file:
-                    _write_bundle(file, kinds, arrays)
+                    write_bundle(file, kinds, arrays)
                     file.flush()
                     os.fsync(file.fileno())
                 # the checksum is part of the name: content and checksum cannot part
@@ -87,7 +87,7 @@ class Checkpoint:
         for number, checksum, path in self._generations():
             try:
                 if file_sha256(path) == checksum:
-                    return _read_bundle(path)
+                    return read_bundle(path)
             except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
                 _LOG.debug("%s: %s", path, error)
             _LOG.warning("%s: generation %d is damaged, going back to the one before", path, number)
@@ -107,7 +107,7 @@ class Checkpoint:
         return sorted(found, reverse=True)
 
 
-def _write_bundle(file: IO[bytes], kinds: Mapping[str, str], arrays: Mapping[str, np.ndarray[Any, Any]]) -> None:
+def write_bundle(file: IO[bytes], kinds: Mapping[str, str], arrays: Mapping[str, np.ndarray[Any, Any]]) -> None:
     """Write an npz file by hand: NumPy's own writer cannot hold an array named 'file'."""
     with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED, allowZip64=True) as bundle:
         bundle.writestr(zipfile.ZipInfo("kinds.json"), json.dumps(list(kinds.items())))
@@ -116,7 +116,8 @@ def _write_bundle(file: IO[bytes], kinds: Mapping[str, str], arrays: Mapping[str
                 np.lib.format.write_array(entry, array, allow_pickle=False)
 
 
-def _read_bundle(path: Path) -> dict[str, Any]:
+def read_bundle(path: Path | IO[bytes]) -> dict[str, Any]:
+    """Read what :func:`write_bundle` wrote."""
     state: dict[str, Any] = {}
     with zipfile.ZipFile(path) as bundle:
         for number, (key, kind) in enumerate(json.loads(bundle.read("kinds.json"))):
