@@ -17,6 +17,7 @@ def main() -> None:
     import brainevent
     import jax
     import jax.numpy as jnp
+    import jax.random as keyed
     import numpy as np
 
     start = time.time()
@@ -55,7 +56,7 @@ def main() -> None:
         v, current, a, m, p, q, held, spike = carry
         up, low = array(spike[:ne]) @ plus, array(spike[ne:]) @ down
         a, m, p, q = a + up, m + up, p + low, q + low
-        current = c["ou_mean"] + (current - c["ou_mean"]) * keep + kick * jax.random.normal(key, (n,), jnp.float32)
+        current = c["ou_mean"] + (current - c["ou_mean"]) * keep + kick * keyed.normal(key, (n,), jnp.float32)
         synaptic = sum(gk * x * (r - v) for gk, x, r in zip(g, (a, m, p, q), c["reversal_mv"], strict=True))
         dv = (-c["leak"] * (v - c["leak_mv"]) + synaptic + current) / c["capacitance"]
         v = jnp.where(held <= 0, v + dv, c["reset_mv"])
@@ -68,7 +69,7 @@ def main() -> None:
     zero = jnp.zeros(n, jnp.float32)
     v = jnp.asarray(random.uniform(c["leak_mv"], c["threshold_mv"], n).astype(np.float32))
     carry = (v, zero + c["ou_mean"], zero, zero, zero, zero, zero, jnp.zeros(n, bool))
-    keys = jax.random.split(jax.random.key(0, impl="threefry2x32"), c["warm_up_ms"] + 2 * c["measured_ms"])
+    keys = keyed.split(keyed.key(0, impl="threefry2x32"), c["warm_up_ms"] + 2 * c["measured_ms"])
     for first in range(0, c["warm_up_ms"], c["measured_ms"]):  # pieces of one length: one compilation
         carry, count = run(carry, keys[first : first + c["measured_ms"]])
         count.block_until_ready()
