@@ -18,7 +18,7 @@ from twinbrain.analyse.connectivity import (
     functional_connectivity,
     partial_connectivity,
 )
-from twinbrain.analyse.fcd import _ks, fcd_distance, functional_connectivity_dynamics
+from twinbrain.analyse.fcd import fcd_distance, functional_connectivity_dynamics, ks_distance
 from twinbrain.errors import InputError
 
 TR = 0.72
@@ -200,9 +200,9 @@ def test_distance_is_that_of_kolmogorov_and_smirnov() -> None:
 def test_distance_with_ties(a: list[int], b: list[int]) -> None:
     one, two = np.array(a, dtype=float), np.array(b, dtype=float)
     expected = ks_2samp(one, two, method="exact").statistic
-    assert _ks(one, np.sort(two)) == pytest.approx(expected, abs=1e-12)
+    assert ks_distance(one, np.sort(two)) == pytest.approx(expected, abs=1e-12)
     pool = np.sort(np.concatenate([one, two]))
-    assert _ks(one, pool, without_itself=True) == pytest.approx(expected, abs=1e-12)
+    assert ks_distance(one, pool, without_itself=True) == pytest.approx(expected, abs=1e-12)
 
 
 @settings(max_examples=8, deadline=None)

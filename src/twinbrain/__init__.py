@@ -14,8 +14,35 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from twinbrain.analyse.analysis import Analysis as Analysis
+    from twinbrain.analyse.analysis import analyse as analyse
+    from twinbrain.analyse.causality import Granger as Granger
+    from twinbrain.analyse.causality import granger as granger
+    from twinbrain.analyse.connectivity import BetweenSubjects as BetweenSubjects
+    from twinbrain.analyse.connectivity import between_subject_ceiling as between_subject_ceiling
+    from twinbrain.analyse.connectivity import compare_edges as compare_edges
+    from twinbrain.analyse.connectivity import compare_nodes as compare_nodes
+    from twinbrain.analyse.connectivity import functional_connectivity as functional_connectivity
+    from twinbrain.analyse.connectivity import partial_connectivity as partial_connectivity
+    from twinbrain.analyse.criticality import Criticality as Criticality
+    from twinbrain.analyse.criticality import criticality as criticality
+    from twinbrain.analyse.criticality import criticality_of_counts as criticality_of_counts
+    from twinbrain.analyse.criticality_trend import CriticalityTrend as CriticalityTrend
+    from twinbrain.analyse.criticality_trend import distance_to_criticality as distance_to_criticality
+    from twinbrain.analyse.fcd import ConnectivityDynamics as ConnectivityDynamics
+    from twinbrain.analyse.fcd import fcd_distance as fcd_distance
+    from twinbrain.analyse.fcd import functional_connectivity_dynamics as functional_connectivity_dynamics
+    from twinbrain.analyse.filtering import band_pass as band_pass
+    from twinbrain.analyse.nulls import phase_randomise as phase_randomise
     from twinbrain.analyse.similarity import Similarity as Similarity
     from twinbrain.analyse.similarity import compare as compare
+    from twinbrain.analyse.spectra import Spectra as Spectra
+    from twinbrain.analyse.spectra import spectra as spectra
+    from twinbrain.analyse.surrogates import autoregressive as autoregressive
+    from twinbrain.analyse.surrogates import distances_between as distances_between
+    from twinbrain.analyse.surrogates import surrogate_maps as surrogate_maps
+    from twinbrain.analyse.synchrony import Synchrony as Synchrony
+    from twinbrain.analyse.synchrony import synchrony as synchrony
     from twinbrain.assimilate.effective import EffectiveConnectivity as EffectiveConnectivity
     from twinbrain.assimilate.effective import effective_connectivity as effective_connectivity
     from twinbrain.assimilate.fit import Fit as Fit
@@ -39,20 +66,26 @@ if TYPE_CHECKING:
     from twinbrain.network import Network as Network
     from twinbrain.neuron import ParameterSet as ParameterSet
     from twinbrain.neuron import parameter_set as parameter_set
+    from twinbrain.record import Record as Record
     from twinbrain.report.page import report as report
-    from twinbrain.simulate import Record as Record
     from twinbrain.simulate import Run as Run
     from twinbrain.simulate import simulate as simulate
     from twinbrain.store import load as load
     from twinbrain.store import save as save
 
 _HOME = {
+    "Analysis": "analyse.analysis",
+    "BetweenSubjects": "analyse.connectivity",
     "Brain": "brain",
+    "ConnectivityDynamics": "analyse.fcd",
     "CorruptFile": "errors",
+    "Criticality": "analyse.criticality",
+    "CriticalityTrend": "analyse.criticality_trend",
     "Drive": "drive",
     "EffectiveConnectivity": "assimilate.effective",
     "Estimate": "network",
     "Fit": "assimilate.fit",
+    "Granger": "analyse.causality",
     "InputError": "errors",
     "Interrupted": "errors",
     "Network": "network",
@@ -61,15 +94,33 @@ _HOME = {
     "Record": "record",
     "Run": "simulate",
     "Similarity": "analyse.similarity",
+    "Spectra": "analyse.spectra",
     "Study": "config",
     "Subject": "data.subject",
+    "Synchrony": "analyse.synchrony",
     "VoxelData": "data.voxels",
+    "analyse": "analyse.analysis",
     "assimilate": "assimilate.fit",
+    "autoregressive": "analyse.surrogates",
+    "band_pass": "analyse.filtering",
+    "between_subject_ceiling": "analyse.connectivity",
     "compare": "analyse.similarity",
+    "compare_edges": "analyse.connectivity",
+    "compare_nodes": "analyse.connectivity",
+    "criticality": "analyse.criticality",
+    "criticality_of_counts": "analyse.criticality",
+    "distance_to_criticality": "analyse.criticality_trend",
+    "distances_between": "analyse.surrogates",
     "effective_connectivity": "assimilate.effective",
+    "fcd_distance": "analyse.fcd",
+    "functional_connectivity": "analyse.connectivity",
+    "functional_connectivity_dynamics": "analyse.fcd",
+    "granger": "analyse.causality",
     "load": "store",
     "load_sample": "data.sample",
     "parameter_set": "neuron",
+    "partial_connectivity": "analyse.connectivity",
+    "phase_randomise": "analyse.nulls",
     "private_variability": "assimilate.private",
     "read_study": "config",
     "read_subject": "data.read",
@@ -77,6 +128,9 @@ _HOME = {
     "sample_ids": "data.sample",
     "save": "store",
     "simulate": "simulate",
+    "spectra": "analyse.spectra",
+    "surrogate_maps": "analyse.surrogates",
+    "synchrony": "analyse.synchrony",
     "synthetic_bids": "experiment.synthetic_bids",
 }
 

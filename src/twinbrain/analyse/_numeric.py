@@ -13,7 +13,7 @@ Floats = npt.NDArray[np.float64]
 
 # A series whose spread is this small a share of its level is rounding noise, not signal.
 CONSTANT = 1e-10
-# Highest bit of the second half of every key of this room: the filter and the rewirings count there from 0, and the same
+# Highest bit of the second half of every key of this room: the filter and the rewirings count there from 0, and one
 # seed given to both must not give both the same numbers.
 _ROOM = 1 << 63
 

@@ -53,6 +53,8 @@ class Granger:
         the data as one; None without surrogates.
     null
         Kind of surrogates, or None.
+    F_of_null
+        (draw, target, source) F of each surrogate, nats; None without.
 
     Examples
     --------
@@ -81,6 +83,7 @@ class Granger:
     null_sd: xr.DataArray | None = None
     null_p: xr.DataArray | None = None
     null: str | None = None
+    F_of_null: xr.DataArray | None = None
 
     @property
     def table(self) -> pd.DataFrame:
@@ -145,7 +148,7 @@ def granger(
     """Ask of every pair of channels whether the past of one helps to predict the other.
 
     With z all other channels, y is predicted by least squares from p past volumes of y, z and x (full) and of y and
-    z alone (restricted):
+    z alone (restricted)::
 
         F_{x->y|z} = ln(RSS_restricted / RSS_full),
 
@@ -153,7 +156,7 @@ def granger(
     degrees of freedom; q by Benjamini & Hochberg over all directions. One factorisation of the full model gives all
     restricted ones. Without ``conditional`` each pair is modelled alone (n = 2 above).
 
-    By frequency (Geweke), for the innovations r of the restricted model and e of the full one,
+    By frequency (Geweke), for the innovations r of the restricted model and e of the full one::
 
         f_{x->y|z}(w) = ln( var r_y / (var e_y |Q(w)|^2) ),
 
@@ -295,6 +298,10 @@ def _measured(
         extra["null_sd"] = labelled(drawn.std(axis=0, ddof=1) if nulls > 1 else np.full((n, n), np.nan), "nat")
         extra["null_p"] = labelled(_diagonal_nan((1.0 + (drawn >= F).sum(axis=0)) / (1.0 + nulls)))
         extra["null"] = null
+        coords = {"draw": np.arange(nulls), "target": list(names), "source": list(names)}
+        extra["F_of_null"] = xr.DataArray(
+            drawn, dims=("draw", "target", "source"), coords=coords, attrs={"units": "nat"}
+        )
     return Granger(
         F=labelled(F, "nat"),
         low=labelled(low, "nat"),

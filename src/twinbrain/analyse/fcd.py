@@ -224,10 +224,10 @@ def fcd_distance(simulated: ConnectivityDynamics, recorded: ConnectivityDynamics
             f"the windows of the two connectivity dynamics are {simulated.window_s:g} s and {recorded.window_s:g} s, "
             "expected the same length; compute both with the same window_s."
         )
-    return _ks(simulated.values.to_numpy(), np.sort(recorded.values.to_numpy()))
+    return ks_distance(simulated.values.to_numpy(), np.sort(recorded.values.to_numpy()))
 
 
-def _ks(one: Floats, others: Floats, *, without_itself: bool = False) -> float:
+def ks_distance(one: Floats, others: Floats, *, without_itself: bool = False) -> float:
     """Largest distance between two distribution functions; ``others`` sorted, less ``one`` if that is part of it.
 
     Between two values of ``one`` its function is level and the other can only rise, so the largest distance is found
@@ -247,8 +247,8 @@ def _ks(one: Floats, others: Floats, *, without_itself: bool = False) -> float:
 def _distance_to_null(values: Floats, null: Floats) -> dict[str, float | str]:
     """KS distance of the data to the pooled surrogates, and of each surrogate to the pool of the others."""
     pool = np.sort(null.ravel())
-    value = _ks(values, pool)
-    distances = np.array([_ks(one, pool, without_itself=True) for one in null])
+    value = ks_distance(values, pool)
+    distances = np.array([ks_distance(one, pool, without_itself=True) for one in null])
     found = row(value, "KS distance of the values to those of all surrogates; p one-sided", null=distances)
     found["p_value"] = float((1 + (distances >= value).sum()) / (1 + len(distances)))
     return found

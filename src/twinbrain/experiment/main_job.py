@@ -25,6 +25,7 @@ import pandas as pd
 import xarray as xr
 
 from twinbrain import store
+from twinbrain.analyse.analysis import analyse
 from twinbrain.analyse.similarity import compare
 from twinbrain.assimilate.fit import assimilate
 from twinbrain.config import Study, check_study, read_study, to_toml
@@ -39,6 +40,7 @@ from twinbrain.simulate import Record, Run, simulate
 __all__ = ["resume_study", "run_study"]
 
 _LOG = logging.getLogger(__name__)
+_NULLS = 39  # of the analysis: the least number that lets a two-sided p-value fall to 0.05
 _MAX_LAG = 5  # volumes within which the best lag is looked for; scores are at lag 0
 _SETTLE_S = 1.0  # of the laminar run, before rates are counted
 
@@ -225,10 +227,11 @@ class _Job:
             self.keep(laminar=_laminar(self, ready.laminar))
         self.enter("compare")
         scores, table = _compare(self)
+        tables = {"similarity": table, **_analyse(self)}
         self.enter("report")
         wall_s, peak_gb = self.stop_clock()
         scores |= {"wall_s": wall_s, "peak_memory_gb": peak_gb}
-        self.save(scores=scores, tables={"similarity": table})
+        self.save(scores=scores, tables=tables)
         if finish is not None:
             finish(self.out)
         store.write_status(self.out, "complete")
@@ -453,3 +456,14 @@ def _compare(job: _Job) -> tuple[dict[str, Any], pd.DataFrame]:
         _LOG.warning("%s", sentence)
     scores["warnings"] = found
     return scores, similarity.table
+
+
+def _analyse(job: _Job) -> dict[str, pd.DataFrame]:
+    """Measure twin and recording by the same functions; a run too short for all of it lacks these tables only."""
+    try:
+        found = analyse(job, band_hz=job.study.assimilation.band_hz, nulls=_NULLS, seed=job.study.network.seed)
+    except InputError as error:
+        _LOG.warning("there is no analysis: %s", error)
+        return {}
+    job.groups["analysis"] = found.to_dataset()
+    return {"analysis": found.flat(), **{f"analysis_{name}": table for name, table in found.tables.items()}}

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from twinbrain.report import brain_views, figures, series, style, words
 from twinbrain.report.activity import activity
+from twinbrain.report.analysis import analysis
 from twinbrain.report.blocks import Section, Viewer
 from twinbrain.report.closing import methods, provenance, warnings
 from twinbrain.report.reading import NO_RECORD, Reading
@@ -36,6 +37,7 @@ def all_sections(reading: Reading) -> list[Section]:
         connectivity,
         scores,
         activity,
+        analysis,
         methods,
         provenance,
         warnings,
