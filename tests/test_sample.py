@@ -239,9 +239,9 @@ def test_an_atlas_names_what_it_lacks(installed: None, tmp_path: Path) -> None:
         voxel_grid(atlas, ("OFClat_R",), 4, min_grey_matter=1)
     broken = tmp_path / "labels.nii"
     broken.write_text("no image")
-    with pytest.raises(InputError, match=r"labels.nii: the image cannot be read"):
+    with pytest.raises(InputError, match=r"labels.nii: this cannot be read as a label image or map"):
         Atlas("x", broken, {1: "a"}, atlas.grey_matter_image).region_volumes(("a",))
     cut = tmp_path / "cut.nii.gz"
     cut.write_bytes(atlas.label_image.read_bytes()[:9000])
-    with pytest.raises(InputError, match=r"cut.nii.gz: the image cannot be read"):
+    with pytest.raises(InputError, match=r"cut.nii.gz: the compressed file is damaged or cut off"):
         Atlas("x", cut, {1: "a"}, atlas.grey_matter_image).region_volumes(("a",))

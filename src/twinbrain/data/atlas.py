@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -12,6 +11,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from twinbrain.data.images import load_volume
+from twinbrain.data.safety import reading
 from twinbrain.errors import InputError, nearest
 
 __all__ = ["DEEP", "Atlas", "VoxelGrid", "voxel_grid"]
@@ -21,7 +22,16 @@ Int = npt.NDArray[np.int64]
 
 #: Regions whose names begin like this are deep nuclei or hippocampus. Tissue priors call much of them white
 #: matter (the pallidum most of all), so they are taken by label.
-DEEP = ("Hippocampus", "Amygdala", "Caudate", "Putamen", "Pallidum", "Thalamus")
+DEEP = (
+    "Hippocampus",
+    "Amygdala",
+    "Caudate",
+    "Putamen",
+    "Pallidum",
+    "Thalamus",
+    "Accumbens",
+    "Substantia_Nigra",
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,7 +47,7 @@ class Atlas:
     label_image
         NIfTI image with one integer per point; 0 is outside.
     labels
-        Label value -> region name.
+        Label value -> region name; several values may share a name and are then one region.
     grey_matter_image
         NIfTI image of the probability of grey matter, with cubic points.
     grey_matter_scale
@@ -122,14 +132,9 @@ class _Points:
 
 def _image(path: Path) -> tuple[npt.NDArray[Any], Float]:
     """Read an image: its numbers and its affine."""
-    import nibabel as nib
-    from nibabel.filebasedimages import ImageFileError
-
-    try:
-        image: Any = nib.load(path)
-        return np.asarray(image.dataobj), np.asarray(image.affine, dtype=np.float64)
-    except (OSError, EOFError, ValueError, zlib.error, ImageFileError) as error:
-        raise InputError(f"{path}: the image cannot be read ({error}); give a whole NIfTI file.") from None
+    volume = load_volume(path, dimensions=(3,), what="a label image or map")
+    with reading(path, "an image"):
+        return np.asarray(volume.image.dataobj), volume.affine
 
 
 @lru_cache(maxsize=2)
@@ -168,16 +173,17 @@ def _rows_and_weights(
     atlas: Atlas, points: _Points, regions: tuple[str, ...], deep_by_label: bool
 ) -> tuple[Int, npt.NDArray[np.float64]]:
     """Row of the region (-1 = none) and amount of grey matter (0..1) of every labelled point."""
-    value = {name: label for label, name in atlas.labels.items()}
+    known = set(atlas.labels.values())
     for name in regions:
-        if name not in value:
+        if name not in known:
             raise InputError(
-                f"region '{name}' is not in the atlas {atlas.name}{nearest(name, value)}; use the atlas's own names."
+                f"region '{name}' is not in the atlas {atlas.name}{nearest(name, known)}; use the atlas's own names."
             )
+    place = {name: k for k, name in enumerate(regions)}
     table = np.full(int(points.label.max(initial=0)) + 1, -1, dtype=np.int64)
-    for k, name in enumerate(regions):
-        if value[name] < len(table):
-            table[value[name]] = k
+    for label, name in atlas.labels.items():  # several labels may make one region
+        if label < len(table) and name in place:
+            table[label] = place[name]
     row = table[points.label]
     weight = points.probability.reshape(-1)[points.flat].astype(np.float64)
     if deep_by_label:

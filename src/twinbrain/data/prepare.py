@@ -1,7 +1,8 @@
 """Clean recorded series: labelled array in, labelled array out, coordinates and attributes kept.
 
-Every function works along ``time`` and leaves the input alone. None of them is applied silently by a
-reader (the sample person's percent signal change is stated in its loader).
+Every function works along ``time`` and leaves the input alone. A volume that is NaN in every series is missing: it
+takes no part in means, lines and regressions and stays NaN. None of the functions is applied silently by a reader
+(what a loader or a :class:`~twinbrain.data.preparation.Preparation` does is stated, step by step).
 """
 
 from __future__ import annotations
@@ -27,9 +28,18 @@ def _along_time(series: xr.DataArray) -> tuple[Float, int]:
         )
     axis = series.dims.index("time")
     values = np.asarray(series.values, dtype=np.float64)
-    if not np.isfinite(values).all():
-        raise InputError("the series holds values that are not finite; cut those volumes or regions first.")
-    return np.moveaxis(values, axis, 0), axis
+    values = np.moveaxis(values, axis, 0)
+    there = _present(values)
+    if not there.any() or not np.isfinite(values[there]).all():
+        raise InputError(
+            "the series holds values that are not finite, and not in whole volumes; cut those volumes or regions first."
+        )
+    return values, axis
+
+
+def _present(values: Float) -> npt.NDArray[np.bool_]:
+    """Say which volumes (rows) are there: a missing one is NaN in every series."""
+    return np.asarray(~np.isnan(values.reshape(len(values), -1)).all(axis=1), dtype=np.bool_)
 
 
 def _like(series: xr.DataArray, values: Float, axis: int, **attrs: Any) -> xr.DataArray:
@@ -68,7 +78,7 @@ def percent_signal_change(series: xr.DataArray) -> xr.DataArray:
     array([-10.,  10.])
     """
     values, axis = _along_time(series)
-    mean = values.mean(axis=0)
+    mean = values[_present(values)].mean(axis=0)
     if (mean <= 0).any():
         raise InputError(
             f"{_constant(series, np.asarray(mean <= 0))} has a mean that is not above 0, so percent signal "
@@ -99,12 +109,15 @@ def detrend(series: xr.DataArray, order: int = 1) -> xr.DataArray:
     True
     """
     values, axis = _along_time(series)
-    if not 0 <= order < len(values):
-        raise InputError(f"order is {order}, but it must be 0 or more and below the {len(values)} volumes.")
+    there = _present(values)
+    if not 0 <= order < int(there.sum()):
+        raise InputError(f"order is {order}, but it must be 0 or more and below the {int(there.sum())} volumes.")
     basis = np.polynomial.legendre.legvander(np.linspace(-1.0, 1.0, len(values)), order)
-    q = np.linalg.qr(basis)[0]
-    flat = values.reshape(len(values), -1)
-    return _like(series, (flat - q @ (q.T @ flat)).reshape(values.shape), axis)
+    q = np.linalg.qr(basis[there])[0]
+    flat = values[there].reshape(int(there.sum()), -1)
+    result = np.full_like(values, np.nan)
+    result[there] = (flat - q @ (q.T @ flat)).reshape(-1, *values.shape[1:])
+    return _like(series, result, axis)
 
 
 def z_score(series: xr.DataArray) -> xr.DataArray:
@@ -121,9 +134,10 @@ def z_score(series: xr.DataArray) -> xr.DataArray:
     array([-1.,  1.])
     """
     values, axis = _along_time(series)
-    centred = values - values.mean(axis=0)
-    sd = centred.std(axis=0)
-    bad = sd <= 1e-12 * np.abs(values).max(axis=0)
+    kept = values[_present(values)]
+    centred = values - kept.mean(axis=0)
+    sd = kept.std(axis=0)
+    bad = sd <= 1e-12 * np.abs(kept).max(axis=0)
     if bad.any():
         raise InputError(f"{_constant(series, bad)} is constant and has no z-score; leave it out.")
     return _like(series, centred / sd, axis, units="1")
@@ -140,7 +154,8 @@ def band_pass(
     """Keep the frequencies from ``low_hz`` to ``high_hz``, without a shift in time.
 
     A Butterworth filter of degree ``order`` run forwards and backwards over the detrended series
-    (the two ends are extended by an odd reflection).
+    (the two ends are extended by an odd reflection). Missing volumes are bridged by straight lines for the filter
+    and are missing afterwards.
 
     Parameters
     ----------
@@ -185,7 +200,24 @@ def band_pass(
         raise InputError(
             f"the series has {len(values)} volumes, but this filter needs more than {pad}; give a longer one."
         )
-    return _like(series, np.asarray(sosfiltfilt(sos, values, axis=0), dtype=np.float64), axis)
+    there = _present(values)
+    result = np.asarray(sosfiltfilt(sos, bridged(values, there), axis=0), dtype=np.float64)
+    result[~there] = np.nan
+    return _like(series, result, axis)
+
+
+def bridged(values: Float, there: npt.NDArray[np.bool_]) -> Float:
+    """Fill missing volumes by straight lines between their neighbours (at the ends: the next one there)."""
+    if there.all():
+        return values
+    index = np.arange(len(values))
+    after = np.searchsorted(index[there], index).clip(max=int(there.sum()) - 1)
+    right = index[there][after]
+    left = index[there][np.maximum(after - 1, 0)]
+    left = np.where(there | (right < index), right, np.where(left <= index, left, right))
+    gap = np.where(right > left, right - left, 1)
+    share = np.clip((index - left) / gap, 0.0, 1.0).reshape(-1, *(1,) * (values.ndim - 1))
+    return np.asarray((1 - share) * values[left] + share * values[right], dtype=np.float64)
 
 
 def regress_global_signal(series: xr.DataArray) -> xr.DataArray:
@@ -215,8 +247,9 @@ def regress_global_signal(series: xr.DataArray) -> xr.DataArray:
             "('time', 'region')."
         )
     values, axis = _along_time(series)
-    mean = values.mean(axis=0)
+    there = _present(values)
+    mean = values[there].mean(axis=0)
     glob = (values - mean).mean(axis=1)
-    power = float(glob @ glob)
-    slope = glob @ (values - mean) / power if power > 0 else np.zeros(values.shape[1])
+    power = float(glob[there] @ glob[there])
+    slope = glob[there] @ (values[there] - mean) / power if power > 0 else np.zeros(values.shape[1])
     return _like(series, values - np.outer(glob, slope), axis)

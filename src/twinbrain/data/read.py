@@ -31,6 +31,7 @@ import pandas as pd
 import xarray as xr
 
 from twinbrain.data.subject import Subject
+from twinbrain.data.tables import is_number, number_table, read_cells, read_text, unique_names
 from twinbrain.errors import InputError, nearest
 
 __all__ = ["read_subject", "write_subject"]
@@ -134,7 +135,7 @@ def read_subject(folder: str | os.PathLike[str]) -> Subject:
 
 def _about(path: Path) -> dict[str, Any]:
     try:
-        about = tomllib.loads(_text(path))
+        about = tomllib.loads(read_text(path))
     except tomllib.TOMLDecodeError as error:
         raise InputError(f"{path}: this is not valid TOML ({error}); correct it there.") from None
     for key, value in about.items():
@@ -213,75 +214,10 @@ def _oriented(table: pd.DataFrame, rows: str) -> xr.DataArray:
     return xr.DataArray(table.to_numpy(), dims=dims, coords=coords)
 
 
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
-        raise InputError(f"{path}: the file is missing; a subject folder needs it.") from None
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: byte {error.start} is not UTF-8; save the file as UTF-8.") from None
-    except OSError as error:
-        raise InputError(f"{path}: the file cannot be read ({error.strerror}); check its permissions.") from None
-
-
-def _cells(path: Path) -> list[list[str]]:
-    """Read a CSV file as text, every row as long as the first."""
-    rows = [[cell.strip() for cell in row] for row in csv.reader(_text(path).splitlines())]
-    while rows and not any(rows[-1]):  # blank lines at the end do no harm; elsewhere they would shift rows
-        rows.pop()
-    if not rows:
-        raise InputError(f"{path}: the file is empty; give a table.")
-    width = len(rows[0])
-    if width == 1:
-        for sign, called in ((";", "semicolons"), ("\t", "tabs"), (" ", "blanks")):
-            if sign in rows[0][0]:
-                raise InputError(f"{path}: columns look separated by {called}; separate them by commas.")
-    for k, row in enumerate(rows):
-        if len(row) != width:
-            raise InputError(
-                f"{path}, row {k + 1}: {len(row)} cells were found, {width} were expected (as in row 1); "
-                "complete the row."
-            )
-    return rows
-
-
-def _is_number(cell: str) -> bool:
-    try:
-        float(cell)
-    except ValueError:
-        return False
-    return True
-
-
-def _numbers(path: Path, rows: list[list[str]], first_row: int, columns: Iterable[str]) -> Float:
-    """Turn cells into finite numbers, or name the first that is none (rows count from 1)."""
-    try:
-        values = np.array(rows, dtype=np.float64).reshape(len(rows), -1)
-        if np.isfinite(values).all():
-            return values
-    except ValueError:
-        pass
-    for k, row in enumerate(rows):
-        for name, cell in zip(columns, row, strict=True):
-            if not (_is_number(cell) and math.isfinite(float(cell))):
-                found = f"'{cell}' is not a finite number" if cell else "the cell is empty"
-                raise InputError(f"{path}, row {first_row + k}, column '{name}': {found}; give a number.")
-    raise AssertionError("a cell that is not a number was not found again")
-
-
-def _unique(path: Path, names: list[str], where: str) -> list[str]:
-    for k, name in enumerate(names):
-        if not name:
-            raise InputError(f"{path}, {where}: region name {k + 1} is empty; give every region a name.")
-        if name in names[:k]:
-            raise InputError(f"{path}, {where}: region '{name}' is there twice; keep one.")
-    return names
-
-
 def _matrix(path: Path, names: list[str] | None) -> pd.DataFrame:
     """Read a region x region table, labelled or plain; rows and columns carry names afterwards."""
-    cells = _cells(path)
-    if _is_number(cells[0][0]):
+    cells = read_cells(path)
+    if is_number(cells[0][0]):
         if names is None:
             raise InputError(
                 f"{path}: the table has no region names, and there is no regions.csv; add region names as "
@@ -292,9 +228,9 @@ def _matrix(path: Path, names: list[str] | None) -> pd.DataFrame:
                 f"{path}: the table is {len(cells)} x {len(cells[0])}, but regions.csv names {len(names)} "
                 "regions; give one row and one column per region."
             )
-        return pd.DataFrame(_numbers(path, cells, 1, names), index=names, columns=names)
-    columns = _unique(path, cells[0][1:], "row 1")
-    rows = _unique(path, [row[0] for row in cells[1:]], "column 1")
+        return pd.DataFrame(number_table(path, cells, 1, names), index=names, columns=names)
+    columns = unique_names(path, cells[0][1:], "row 1")
+    rows = unique_names(path, [row[0] for row in cells[1:]], "column 1")
     for found, other, where in ((rows, columns, "first column"), (columns, rows, "header")):
         for name in found:
             if name not in other:
@@ -304,7 +240,7 @@ def _matrix(path: Path, names: list[str] | None) -> pd.DataFrame:
                     "both must name the same regions."
                 )
     _same_names(path, rows, names)
-    return pd.DataFrame(_numbers(path, [row[1:] for row in cells[1:]], 2, columns), index=rows, columns=columns)
+    return pd.DataFrame(number_table(path, [row[1:] for row in cells[1:]], 2, columns), index=rows, columns=columns)
 
 
 def _same_names(path: Path, found: list[str], names: list[str] | None) -> None:
@@ -319,23 +255,23 @@ def _same_names(path: Path, found: list[str], names: list[str] | None) -> None:
 
 
 def _series(path: Path) -> pd.DataFrame:
-    cells = _cells(path)
-    if all(_is_number(cell) for cell in cells[0]):
+    cells = read_cells(path)
+    if all(is_number(cell) for cell in cells[0]):
         raise InputError(f"{path}, row 1: numbers were found, but the first row must hold the region names; add them.")
     if not cells[0][0] and all(cells[0][1:]):
         raise InputError(
             f"{path}, row 1: the first column has no name, as when pandas writes row numbers; write the table "
             "without them (to_csv(..., index=False))."
         )
-    columns = _unique(path, cells[0], "row 1")
+    columns = unique_names(path, cells[0], "row 1")
     if len(cells) == 1:
         raise InputError(f"{path}: there is no volume under the region names; give one row per volume.")
-    return pd.DataFrame(_numbers(path, cells[1:], 2, columns), columns=columns)
+    return pd.DataFrame(number_table(path, cells[1:], 2, columns, missing=True), columns=columns)
 
 
 def _regions(path: Path) -> dict[str, Any]:
     """Read regions.csv as column -> values; ``name`` is always there."""
-    cells = _cells(path)
+    cells = read_cells(path)
     header = cells[0]
     for k, column in enumerate(header):
         if column not in _COLUMNS:
@@ -356,14 +292,14 @@ def _regions(path: Path) -> dict[str, Any]:
     for k, column in enumerate(header):
         values = [row[k] for row in cells[1:]]
         if column == "name":
-            columns[column] = _unique(path, values, "column 'name'")
+            columns[column] = unique_names(path, values, "column 'name'")
         elif column == "laminar":
             for r, cell in enumerate(values):
                 if cell.lower() not in _TRUTH:
                     raise InputError(f"{path}, row {r + 2}, column 'laminar': '{cell}' was found; give true or false.")
             columns[column] = np.array([_TRUTH[cell.lower()] for cell in values])
         else:
-            columns[column] = _numbers(path, [[cell] for cell in values], 2, [column])[:, 0]
+            columns[column] = number_table(path, [[cell] for cell in values], 2, [column])[:, 0]
     return columns
 
 
@@ -446,8 +382,8 @@ def write_subject(subject: Subject, folder: str | os.PathLike[str]) -> Path:
 
 
 def _written(values: npt.NDArray[Any]) -> list[str]:
-    """Shortest text that reads back to the same number."""
-    return [repr(float(value)) for value in values]
+    """Shortest text that reads back to the same number; ``n/a`` where there is none."""
+    return ["n/a" if math.isnan(value) else repr(float(value)) for value in values]
 
 
 def _write(path: Path, rows: Iterable[Iterable[str]]) -> None:
