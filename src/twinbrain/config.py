@@ -57,7 +57,7 @@ _Name = Annotated[str, _about("Named parameter set of neurons and synapses.", "n
 
 
 class SubjectSection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Whose brain: a sample person by id, or a folder with a person's own files (exactly one of the two).
+    """Whose brain: a sample person by id, or a folder (plain or BIDS) or file of one's own (exactly one of the two).
 
     Examples
     --------
@@ -68,6 +68,15 @@ class SubjectSection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     sample: Annotated[str | None, _about("Id of a sample person (`twinbrain sample` lists them).", "name")] = "101309"
     folder: Annotated[str | None, _about("The person's files, relative to the study file.", "path")] = None
     run: Annotated[str, _about("Which recorded BOLD run is assimilated.", "name", min_length=1)] = "rest"
+    participant: Annotated[str | None, _about("BIDS: whom, where there are several.", "label")] = None
+    session: Annotated[str | None, _about("BIDS: which session, where there are several.", "label")] = None
+    space: Annotated[str | None, _about("BIDS: space of the images, where there are several.", "name")] = None
+    atlas: Annotated[str | None, _about("BIDS: label image, by path or by name.", "path or name")] = None
+    labels: Annotated[str | None, _about("Table of the labels' names.", "path")] = None
+    connectome: Annotated[str | None, _about("Connectome, where the folder has none.", "path")] = None
+    weighting: Annotated[str | None, _about("Which of several connectomes.", "name")] = None
+    confounds: Annotated[str, _about("BIDS: confounds regressed out, a named strategy or 'none'.", "name")] = "none"
+    scrub_mm: Annotated[float, _about("BIDS: volumes that moved more are missing; 0 = none is.", "mm", ge=0)] = 0.0
 
 
 class BrainSection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -273,8 +282,12 @@ def read_study(path: str | Path) -> Study:
         raise InputError(f"{path}: cannot be read as TOML: {_one_line(str(error))}") from None
     study = study_from_dict(data, source=str(path))
     if study.subject.folder is not None:  # so that the copy in the results folder means the same place
-        folder = str((path.parent / Path(study.subject.folder).expanduser()).resolve())
-        study = msgspec.structs.replace(study, subject=msgspec.structs.replace(study.subject, folder=folder))
+        places = {"folder": str((path.parent / Path(study.subject.folder).expanduser()).resolve())}
+        for key in ("atlas", "labels", "connectome"):
+            named = getattr(study.subject, key)
+            if named is not None and (place := path.parent / Path(named).expanduser()).exists():
+                places[key] = str(place.resolve())
+        study = msgspec.structs.replace(study, subject=msgspec.structs.replace(study.subject, **places))
     return study
 
 

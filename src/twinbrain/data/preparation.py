@@ -150,13 +150,13 @@ def confound_columns(table: pd.DataFrame, names: tuple[str, ...], source: str) -
     """
     result = np.empty((len(table), len(names)))
     for k, name in enumerate(names):
-        if name not in table.columns:
+        values = _confound(table, name)
+        if values is None:
             raise InputError(
                 f"{source}: there is no confound '{name}'{nearest(name, table.columns)}; choose another strategy, or "
                 "run "
                 "fMRIPrep's confounds again."
             )
-        values = table[name].to_numpy(dtype=np.float64).copy()
         if np.isnan(values[0]):
             values[0] = 0.0
         bad = np.flatnonzero(~np.isfinite(values))
@@ -167,6 +167,19 @@ def confound_columns(table: pd.DataFrame, names: tuple[str, ...], source: str) -
             )
         result[:, k] = values - values.mean()
     return result
+
+
+def _confound(table: pd.DataFrame, name: str) -> Float | None:
+    """Return a column; squares and derivatives of columns that are there are made as fMRIPrep makes them."""
+    if name in table.columns:
+        return table[name].to_numpy(dtype=np.float64).copy()
+    for end in ("_power2", "_derivative1"):
+        if name.endswith(end):
+            base = _confound(table, name.removesuffix(end))
+            if base is None:
+                return None
+            return base**2 if end == "_power2" else np.concatenate([[np.nan], np.diff(base)])
+    return None
 
 
 def prepare_run(

@@ -1,4 +1,4 @@
-"""One person's data as a folder of plain files, read and written.
+"""One person's data, whatever its form: the one door for users. Here: a folder of plain files, read and written.
 
 The folder::
 
@@ -23,13 +23,15 @@ import tempfile
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import xarray as xr
 
+from twinbrain.data.bids_names import is_bids
+from twinbrain.data.preparation import Preparation
 from twinbrain.data.subject import Subject
 from twinbrain.data.tables import is_number, number_table, read_cells, read_text, unique_names
 from twinbrain.errors import InputError, nearest
@@ -45,10 +47,77 @@ _COLUMNS = ("name", "grey_matter_mm3", "x", "y", "z", "laminar", "synaptic_densi
 _TRUTH = {"true": 1.0, "1": 1.0, "false": 0.0, "0": 0.0}
 
 
-def read_subject(folder: str | os.PathLike[str]) -> Subject:
-    """Read one person from a folder of plain files.
+def read_subject(
+    path: str | os.PathLike[str],
+    participant_label: str | None = None,
+    *,
+    session: str | None = None,
+    space: str | None = None,
+    atlas: str | os.PathLike[str] | None = None,
+    labels: str | os.PathLike[str] | None = None,
+    connectome: str | os.PathLike[str] | None = None,
+    lengths: str | os.PathLike[str] | None = None,
+    weighting: str | None = None,
+    connectome_rows: str | None = None,
+    connectome_units: str | None = None,
+    bold: Mapping[str, str | os.PathLike[str]] | None = None,
+    repetition_time_s: float | None = None,
+    pet: str | os.PathLike[str] | None = None,
+    pet_units: str | None = None,
+    preparation: Preparation | None = None,
+    level: Literal["region", "voxel"] | None = None,
+) -> Subject:
+    """Read one person from what there is.
 
-    ``subject.toml`` holds
+    ``path`` may be
+
+    * a folder with ``subject.toml`` (plain files, see the notes);
+    * a BIDS folder with derivatives (:func:`twinbrain.data.bids.read_bids`);
+    * The Virtual Brain's ``connectivity.zip`` (:func:`twinbrain.data.tvb.read_tvb`);
+    * a connectome: csv, tsv, txt, npy, npz, mat, h5; series come with ``bold``;
+    * parcellated series: ``.ptseries.nii``, or tsv, csv, npz with ``connectome``.
+
+    Parameters
+    ----------
+    path
+        Folder or file.
+    participant_label, session, space
+        Who, when and in which space, where a BIDS folder holds several.
+    atlas, labels
+        BIDS: label image (a path, or the atlas's name) and its table. Files: ``labels`` names the rows of a
+        connectome that has no names.
+    connectome, lengths
+        Files, where they are not part of ``path``.
+    weighting
+        Which of several matrices.
+    connectome_rows
+        ``"target"`` or ``"source"``: what a row of a connectome is that is not symmetric.
+    connectome_units
+        Units, where the file's name does not tell.
+    bold
+        Run name -> file of parcellated series (BIDS folders and plain folders bring their own).
+    repetition_time_s
+        Seconds from volume to volume of ``bold``, where the files do not say.
+    pet, pet_units
+        Synaptic density (image or table), and its unit where no side-car says.
+    preparation
+        Steps for each run of a BIDS folder or of files: see :class:`twinbrain.data.preparation.Preparation`.
+    level
+        ``"voxel"``: read the person's own voxels too (BIDS).
+
+    Returns
+    -------
+    Subject
+        ``provenance`` holds each file's SHA-256 and a line for every step.
+
+    Raises
+    ------
+    InputError
+        With the file, and the row and column where there is one, what was found, what was expected and how to mend it.
+
+    Notes
+    -----
+    ``subject.toml`` of a folder of plain files holds
 
     ===================== ============================================================================
     name                  who it is; default: the folder's name
@@ -64,22 +133,8 @@ def read_subject(folder: str | os.PathLike[str]) -> Subject:
     column hold region names (the cell itself is ignored). ``regions.csv`` has a header and the columns
     ``name`` and, all optional, ``grey_matter_mm3``, ``x``, ``y``, ``z`` (mm), ``laminar`` (true/false),
     ``synaptic_density``. Its order is the Subject's order of regions; without it, that of
-    ``connectome.csv``. Everything labelled is matched by name.
-
-    Parameters
-    ----------
-    folder
-        Path of the folder.
-
-    Returns
-    -------
-    Subject
-        Without an atlas; ``provenance`` holds each file's SHA-256.
-
-    Raises
-    ------
-    InputError
-        With the file, and the row and column where there is one.
+    ``connectome.csv``. Everything labelled is matched by name. A row of ``bold_<run>.csv`` that holds ``n/a``
+    alone is a missing volume.
 
     Examples
     --------
@@ -90,9 +145,62 @@ def read_subject(folder: str | os.PathLike[str]) -> Subject:
     >>> read_subject(place)
     Subject 'toy': 2 regions (2 laminar), connectome density 1.00, no BOLD
     """
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise InputError(f"{folder}: there is no such folder; give the folder that holds subject.toml.")
+    path = Path(path)
+    options: dict[str, Any] = {
+        "participant_label": participant_label,
+        "session": session,
+        "space": space,
+        "atlas": atlas,
+        "labels": labels,
+        "connectome": connectome,
+        "lengths": lengths,
+        "weighting": weighting,
+        "connectome_rows": connectome_rows,
+        "connectome_units": connectome_units,
+        "bold": bold,
+        "repetition_time_s": repetition_time_s,
+        "pet": pet,
+        "pet_units": pet_units,
+        "preparation": preparation,
+        "level": level,
+    }
+    given = {name: value for name, value in options.items() if value is not None}
+    try:
+        found = "folder" if path.is_dir() else "file" if path.exists() else "nothing"
+    except (OSError, ValueError):
+        found = "nothing"
+    if found == "nothing":
+        raise InputError(
+            f"{path}: there is no such folder or file; give a folder with subject.toml, a BIDS folder, or a file."
+        )
+    if found == "folder" and (path / "subject.toml").exists():
+        _refuse(path, given, "a folder of plain files", ())
+        return _read_plain(path)
+    if found == "folder" and is_bids(path):
+        from twinbrain.data.bids import read_bids
+        from twinbrain.data.bids_options import ReadOptions
+
+        _refuse(path, given, "a BIDS folder", tuple(ReadOptions.__dataclass_fields__))
+        return read_bids(path, ReadOptions(**given))
+    if found == "folder":
+        raise InputError(
+            f"{path / 'subject.toml'}: the file is missing; a subject folder needs it (a BIDS folder has a "
+            "dataset_description.json or folders sub-<label>)."
+        )
+    from twinbrain.data.loose import LOOSE_OPTIONS, read_loose
+
+    _refuse(path, given, "a single file", LOOSE_OPTIONS)
+    return read_loose(path, **given)
+
+
+def _refuse(path: Path, given: Mapping[str, Any], what: str, allowed: tuple[str, ...]) -> None:
+    for name in given:
+        if name not in allowed:
+            raise InputError(f"{path}: this is {what}, to which the option {name}= does not apply; leave it out.")
+
+
+def _read_plain(folder: Path) -> Subject:
+    """Read a folder of plain files."""
     about = _about(folder / "subject.toml")
     runs = _runs(folder)
     columns = _regions(folder / "regions.csv") if (folder / "regions.csv").exists() else None

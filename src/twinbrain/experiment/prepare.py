@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import xarray as xr
 
 from twinbrain.brain import Brain
 from twinbrain.config import Study, check_study
+from twinbrain.data.bids_names import is_bids
+from twinbrain.data.preparation import Preparation
 from twinbrain.data.read import read_subject
 from twinbrain.data.sample import load_sample
 from twinbrain.data.subject import Subject
@@ -116,8 +119,21 @@ def prepare(study: Study) -> Prepared:
 
 
 def _person(study: Study) -> Subject:
-    if study.subject.folder is not None:
-        return read_subject(study.subject.folder)
+    subject = study.subject
+    if subject.folder is not None:
+        steps = Preparation(confounds=subject.confounds, scrub_mm=subject.scrub_mm or None)
+        return read_subject(
+            subject.folder,
+            subject.participant,
+            session=subject.session,
+            space=subject.space,
+            atlas=subject.atlas,
+            labels=subject.labels,
+            connectome=subject.connectome,
+            weighting=subject.weighting,
+            preparation=None if steps == Preparation() else steps,
+            level="voxel" if study.brain.level == "voxel" and is_bids(Path(subject.folder)) else None,
+        )
     return load_sample(str(study.subject.sample))
 
 
