@@ -193,6 +193,27 @@ def _parser() -> argparse.ArgumentParser:
     bench.add_argument("--peers", metavar="DIR", help="measure the simulators whose environments are in DIR as well")
     bench.add_argument("--make-peers", action="store_true", help="make what is missing in the folder of --peers first")
 
+    analyse = command(
+        "analyse", _analyse, "measure BOLD of a run or of anyone: criticality, synchrony, spectra, causality",
+        "twinbrain analyse results --out analysis, or: twinbrain analyse bold.csv --repetition-time 0.72",
+    )  # fmt: skip
+    analyse.add_argument("source", metavar="RUN|BOLD", help="results, a person's folder or number, .csv .tsv .npy .npz")
+    analyse.add_argument(
+        "--what",
+        action="append",
+        default=[],
+        metavar="PART",
+        help="similarity, dynamics, synchrony, spectra, criticality or causality; several by commas (default: all)",
+    )
+    analyse.add_argument("--recorded", metavar="BOLD", help="a recording to lay beside it, read alike")
+    analyse.add_argument("--out", default="twinbrain-analysis", metavar="DIR", help="where to (default: %(default)s)")
+    analyse.add_argument("--repetition-time", type=float, metavar="S", help="seconds between volumes of a table")
+    analyse.add_argument("--run", dest="bold_run", metavar="NAME", help="which BOLD run of a person")
+    analyse.add_argument("--channels", metavar="A,B,...", help="regions of the causality")
+    analyse.add_argument("--without", metavar="A,B,...", default="", help="regions or columns left out")
+    analyse.add_argument("--nulls", type=_count, metavar="N", help="surrogates of each measure (default: 100)")
+    analyse.add_argument("--seed", type=_count, default=0, metavar="N", help="key of all random numbers")
+
     report = command("report", _report, "make the page of a results folder again", "twinbrain report results")
     report.add_argument("folder", metavar="DIR", help="results folder")
 
@@ -352,6 +373,30 @@ def _bench(options: argparse.Namespace) -> None:
     from twinbrain.bench.command import bench
 
     print(bench(options.neurons, options.threads, options.out, options.peers, options.make_peers))
+
+
+def _analyse(options: argparse.Namespace) -> None:
+    from twinbrain.analyse_files import Wanted, analyse_files, shown
+
+    def listed(text: str | None) -> tuple[str, ...]:
+        return tuple(part.strip() for part in (text or "").split(",") if part.strip())
+
+    _check_place(options.out)
+    table = analyse_files(
+        options.source,
+        options.out,
+        recorded=options.recorded,
+        what=listed(",".join(options.what)),
+        wanted=Wanted(options.repetition_time, options.bold_run, listed(options.without)),
+        page=_page_maker() is not None,
+        channels=listed(options.channels) or None,
+        nulls=options.nulls,
+        seed=options.seed,
+    )
+    print(shown(table))
+    print(f"tables: {Path(options.out) / 'tables'}")
+    if (Path(options.out) / "report.html").exists():
+        print(f"report: {Path(options.out) / 'report.html'}")
 
 
 def _report(options: argparse.Namespace) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,6 +20,7 @@ from twinbrain.errors import InputError, nearest
 
 __all__ = ["Analysis", "analyse"]
 
+_LOG = logging.getLogger(__name__)
 _NULLS, _NULLS_OF_MANY = 100, 5
 
 
@@ -183,6 +185,7 @@ def analyse(
     curves: dict[str, list[xr.Dataset]] = {side: [] for side in names}
     gaps = list(sides.notes)
     for name in parts:
+        _LOG.info("measuring %s", name)
         found = PARTS[name](sides, options)
         for side in names:
             rows[side] |= found.rows.get(side, {})

@@ -87,9 +87,10 @@ def _sections(result: Result) -> list[Section]:
             f"the report needs the library '{missing.name}', which is not installed; install it with: pip install "
             "'twinbrain[report]'."
         ) from None
-    from twinbrain.report.sections import all_sections
+    from twinbrain.report.sections import all_sections, only_analysis
 
-    return all_sections(Reading(result))
+    reading = Reading(result)
+    return only_analysis(reading) if set(reading.groups) == {"analysis"} else all_sections(reading)
 
 
 def _fill(sections: list[Section]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from pathlib import PurePath
 
 import numpy as np
 import numpy.typing as npt
@@ -43,6 +44,24 @@ def all_sections(reading: Reading) -> list[Section]:
         warnings,
     )
     return [maker(reading) for maker in makers]
+
+
+def only_analysis(reading: Reading) -> list[Section]:
+    """Make the page of an analysis that belongs to no run: the analysis and how it was made.
+
+    Examples
+    --------
+    >>> from twinbrain.report.reading import Content
+    >>> [section.title for section in only_analysis(Reading(Content()))]
+    ['Analysis', 'Provenance']
+    """
+    found = analysis(reading)
+    source, other = (reading.attribute("analysis", f"of_{key}") for key in ("source", "recording"))
+    if source:
+        found.title = f"Analysis of {PurePath(str(source)).name}" + (
+            f" beside {PurePath(str(other)).name}" if other else ""
+        )
+    return [found, provenance(reading)]
 
 
 def brain(reading: Reading) -> Section:
