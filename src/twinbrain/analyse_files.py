@@ -199,9 +199,8 @@ def _of_person(person: Any, wanted: Wanted, source: str) -> xr.DataArray:
         raise InputError(f"{source}: has the runs {', '.join(runs)}; choose one with --run")
     name = wanted.run or next(iter(runs))
     if name not in runs:
-        raise InputError(
-            f"{source}: has no run '{name}'{nearest(name, list(runs)) or f'; its runs are {', '.join(runs)}'}"
-        )
+        hint = nearest(name, list(runs)) or f"; its runs are {', '.join(runs)}"
+        raise InputError(f"{source}: has no run '{name}'{hint}")
     bold: xr.DataArray = runs[name]
     if "time" not in bold.coords:
         bold = bold.assign_coords(time=np.arange(bold.sizes["time"]) * float(bold.attrs["repetition_time_s"]))
