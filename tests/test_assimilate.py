@@ -20,6 +20,7 @@ from twinbrain.assimilate.diagnostics import diagnose
 from twinbrain.assimilate.fit import Fit, assimilate
 from twinbrain.assimilate.settings import Settings, initial_ensemble
 from twinbrain.assimilate.transform import to_bounded
+from twinbrain.assimilate.units import input_units
 from twinbrain.brain import Brain
 from twinbrain.errors import InputError, Interrupted
 from twinbrain.network import Network
@@ -80,6 +81,9 @@ class RateEngine:
             for member in self.breaks.get(self.clock, []):
                 self.balloon[member] = np.nan
 
+    def rate(self) -> Array:
+        return 4 + 120 * self.drive
+
     def bold(self) -> Array:
         v, q = self.balloon[..., 2], self.balloon[..., 3]
         return np.asarray(0.02 * (5.6 * (1 - q) + 2 * (1 - q / v) + 1.4 * (1 - v)))
@@ -103,8 +107,9 @@ def network_of(region_index: list[int] | None = None, weight: list[float] | None
     matrix /= matrix.sum(1, keepdims=True)
     brain = SimpleNamespace(name="toy", regions=REGIONS, region_index=index, observation=csr_array(matrix))
 
-    def sized(neurons: int) -> Any:
-        return SimpleNamespace(brain=brain, scaled=sized, describe=lambda: {"neurons": neurons})
+    def sized(neurons: int = 1000, seed: int = 0) -> Any:
+        described = {"neurons": neurons, "seed": seed}
+        return SimpleNamespace(brain=brain, scaled=sized, neurons=neurons, describe=lambda: described)
 
     return sized(1000)
 
@@ -305,7 +310,7 @@ def test_a_missing_volume_is_predicted_and_the_rest_still_fits(engines: list[Rat
 def filter_with(engine: RateEngine, network: Any, members: int = 12, cycles: int = 40, **options: Any) -> Any:
     target = 0.022 + 0.004 * np.sin(np.arange(cycles)[:, None] * 0.3 + np.arange(2))
     return run_filter(
-        engine, target, network.brain.observation, [0, 3], TR, Settings(members=members, warm_up=1, **options)
+        engine, target, input_units(network.brain, ["A_L", "B_R"]), TR, Settings(members=members, warm_up=1, **options)
     )
 
 
@@ -318,7 +323,7 @@ def test_a_member_that_diverges_is_replaced_and_reported(caplog: pytest.LogCaptu
     assert [tuple(e[:2]) for e in result.replaced] == [(9, 2), (9, 7)]
     assert [d for _, d in engine.copies] == [2, 7]
     assert not {s for s, _ in engine.copies} & {2, 7}
-    assert "cycle 9: member 2 diverged" in caplog.text
+    assert "cycle 9: member 2 is not finite and goes on as a copy of" in caplog.text
     for values in (result.x, result.forecast, result.forecast_spread, engine.balloon):
         assert np.isfinite(values).all()
     healthy = RateEngine(network, members=12, inputs=("A_L", "B_R"))
@@ -329,7 +334,10 @@ def test_too_few_healthy_members_stop_with_a_clear_message() -> None:
     network = network_of()
     engine = RateEngine(network, members=12, inputs=("A_L", "B_R"))
     engine.breaks = {40 * 11: [0, 1, 2, 3, 4]}
-    with pytest.raises(InputError, match="in cycle 9 only 7 of 12 members have finite BOLD"):
+    with pytest.raises(
+        InputError,
+        match=r"in cycle 9 only 7 of 12 members are left .* min_members=8; .* resume with a smaller min_members",
+    ):
         filter_with(engine, network)
     engine = RateEngine(network, members=12, inputs=("A_L", "B_R"))
     engine.breaks = {40 * 11: [0, 1, 2, 3]}
@@ -342,7 +350,7 @@ def test_the_clock_samples_a_repetition_time_at_its_nearest_step(caplog: pytest.
 
     def steps(tr: float) -> list[int]:
         engine = RateEngine(network, members=4, inputs=("A_L", "B_R"))
-        run_filter(engine, target, network.brain.observation, [0, 3], tr, Settings(members=4, warm_up=0))
+        run_filter(engine, target, input_units(network.brain, ["A_L", "B_R"]), tr, Settings(members=4, warm_up=0))
         return engine.log[1:]  # the first is the warm-up, of no steps
 
     with caplog.at_level(logging.INFO):
@@ -529,7 +537,7 @@ def test_known_drives_of_a_spiking_twin_lie_within_the_posterior_band() -> None:
         recording.append(person.bold()[0])
     settings = Settings(members=45, seed=1)
     engine = Simulation(unconnected(), members=45, threads=2, inputs=names, seed=5)
-    done = run_filter(engine, np.array(recording), csr_array(np.eye(6)), list(range(6)), TR, settings)
+    done = run_filter(engine, np.array(recording), input_units(unconnected().brain, names), TR, settings)
     inner = slice(10, 100 - settings.lag)  # the last rows have not seen their response
     h = to_bounded(done.x, settings.bounds)[inner]
     mean, sd, known = h.mean(axis=1), h.std(axis=1, ddof=1), truth[inner]

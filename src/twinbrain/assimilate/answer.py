@@ -16,9 +16,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import Any, Protocol
 
 import numpy as np
+import xarray as xr
 from numpy.typing import NDArray
 from scipy.interpolate import PchipInterpolator
 from scipy.optimize import isotonic_regression
@@ -31,10 +32,7 @@ from twinbrain.assimilate.settings import Engine
 from twinbrain.assimilate.units import Units
 from twinbrain.errors import InputError
 
-if TYPE_CHECKING:
-    from twinbrain.assimilate.calibrate import WorkingPoint
-
-__all__ = ["LEVELS", "Build", "Field", "Table", "answer_ticks", "measure_field", "measure_table"]
+__all__ = ["LEVELS", "Build", "Calibrated", "Field", "Table", "answer_ticks", "measure_field", "measure_table"]
 
 _log = logging.getLogger(__name__)
 
@@ -51,6 +49,20 @@ _PATTERNS = 12
 _START_S, _SETTLE_S, _COUNT_S = 1.5, 0.8, 2.4
 _STEP = 0.03  # of the step test
 _GRID_HZ = np.linspace(0.0, 80.0, 801)
+
+
+class Calibrated(Protocol):
+    """What is used of a working point found by calibration."""
+
+    @property
+    def loop_gain(self) -> float: ...
+    @property
+    def slope(self) -> float: ...
+    @property
+    def f_i(self) -> xr.DataArray | None:
+        """(level, region) rates with all listed inputs moved together, Hz."""
+
+    def to_dict(self) -> dict[str, Any]: ...
 
 
 class _Needs(Protocol):
@@ -137,7 +149,7 @@ def measure_table(
     settings: _Needs,
     keys: list[tuple[int, int]],
     journal: Journal,
-    working_point: WorkingPoint | None,
+    working_point: Calibrated | None,
 ) -> Table:
     """Take the table of rates, from the working point if its inputs are the same.
 
@@ -153,7 +165,7 @@ def measure_table(
         Calibration that may hold the table already.
     """
     figures: dict[str, float | str] = {}
-    known = None if working_point is None else getattr(working_point, "f_i", None)
+    known = None if working_point is None else working_point.f_i
     if known is not None and set(map(str, known["region"].values)) == set(units.names):
         rates = known.sel(region=list(units.names)).transpose("level", "region")
         figures["table"] = "of the working point"
@@ -180,8 +192,7 @@ def measure_table(
                     break
                 rows.append(_held(engine, units, np.full(len(units.names), level), number == 0)[0])
             runs.append(np.array(rows))
-            for _ in LEVELS:
-                journal.tick("table", lambda: {f"run.{i}": run for i, run in enumerate(runs)})
+            journal.tick("table", lambda: {f"run.{i}": run for i, run in enumerate(runs)}, len(LEVELS))
         length = min(len(run) for run in runs)
         journal.finish("table", {"rate": np.mean([run[:length] for run in runs], axis=0)})
         found = journal.finished("table")
@@ -249,9 +260,7 @@ class Field:
         """Return the current (time, unit) at which the units have these rates together."""
         everywhere = _all_regions(rate_hz, self.units, self.projection, self.rest_hz, self.loop_gain)
         arriving = (everywhere @ self.projection.T)[:, self.units.region]
-        return np.asarray(
-            self.offset + np.interp(rate_hz, _GRID_HZ, self.curve) - self.coupling * arriving, np.float64
-        )
+        return np.asarray(self.offset + np.interp(rate_hz, _GRID_HZ, self.curve) - self.coupling * arriving, np.float64)
 
     def slope(self, rate_hz: Array) -> Array:
         """Return the current per Hz (time, unit) around each rate, the other regions held."""
@@ -282,7 +291,7 @@ def measure_field(
     settings: _Needs,
     keys: list[tuple[int, int]],
     journal: Journal,
-    working_point: WorkingPoint | None,
+    working_point: Calibrated | None,
 ) -> Field:
     """Fit the mean-field balance to the rates of the network under currents like those to come.
 
@@ -310,13 +319,11 @@ def measure_field(
         slope, k = float(working_point.slope), float(working_point.loop_gain)
     k = float(np.clip(k, 0.05, 0.97))
     guess = Field(units, np.zeros(len(units.names)), slope * _GRID_HZ, slope * k, projection, rest, k)
-    guess = Field(
-        units, -guess.current(rest[None, units.region])[0], guess.curve, guess.coupling, projection, rest, k
-    )
+    guess = Field(units, -guess.current(rest[None, units.region])[0], guess.curve, guess.coupling, projection, rest, k)
     chosen = wanted_hz[_spread_rows(wanted_hz, _PATTERNS)]
     mild = np.clip(guess.current(chosen), *settings.bounds)
     patterns = _patterns(build, units, list(mild), keys, journal, "patterns")
-    return _fit_field(units, np.vstack([np.zeros_like(step), mild]), patterns, held, projection, rest, k)
+    return _fit_field(units, np.vstack([np.zeros_like(step), mild]), patterns, held, projection, rest, slope, k)
 
 
 def _probes(units: Units) -> list[int]:
@@ -350,10 +357,11 @@ def _patterns(
         engine = build(*key)
         rows = [_held(engine, units, h, number == 0) for number, h in enumerate(currents)]
         runs.append((np.array([r[0] for r in rows]), np.array([r[1] for r in rows])))
-        for _ in currents:
-            journal.tick(
-                piece, lambda: {f"{n}.{j}": run[m] for j, run in enumerate(runs) for m, n in enumerate(("unit", "region"))}
-            )
+        journal.tick(
+            piece,
+            lambda: {f"{n}.{j}": run[m] for j, run in enumerate(runs) for m, n in enumerate(("unit", "region"))},
+            len(currents),
+        )
     journal.finish(piece, {n: np.mean([run[m] for run in runs], axis=0) for m, n in enumerate(("unit", "region"))})
     finished = journal.finished(piece)
     assert finished is not None
@@ -389,35 +397,53 @@ def _fit_field(
     held: Arrays,
     projection: Array,
     rest: Array,
+    slope: float,
     k: float,
 ) -> Field:
-    """Least squares within units: h = c + c1 r + c2 r^2 - w (C r); c differs between units, the rest does not."""
+    """Fit r = f(h + w C r) with one rising parabola f; turn it round into g, and find c of every unit.
+
+    The measured rate is the response, since it carries the noise; w is the value that leaves the smallest residual.
+    """
     rate = np.vstack([held["unit"][:1], patterns["unit"]])
-    arriving = np.vstack([held["region"][:1], patterns["region"]]) @ projection.T
-    arriving = arriving[:, units.region]
-    columns = np.stack([rate, rate**2, -arriving], axis=-1)
-    within = (columns - columns.mean(axis=0)).reshape(-1, 3)
+    arriving = (np.vstack([held["region"][:1], patterns["region"]]) @ projection.T)[:, units.region]
+    target = (rate - rate.mean(axis=0)).ravel()
+    best: tuple[float, float, Array] = (np.inf, 0.0, np.zeros(2))
     with threadpool_limits(limits=1, user_api="blas"):
-        c1, c2, w = np.linalg.lstsq(within, (currents - currents.mean(axis=0)).ravel(), rcond=None)[0]
-    low, high = np.quantile(rate, [0.01, 0.99])
-    slope = c1 + 2 * c2 * np.clip(_GRID_HZ, low, high)
-    middle = float(c1 + 2 * c2 * np.median(rate))
-    if not middle > 0:
+        for w in np.linspace(0.0, 2 * slope, 161):
+            total = currents + w * arriving
+            columns = np.stack([total, total**2], axis=-1)
+            within = (columns - columns.mean(axis=0)).reshape(-1, 2)
+            coefficients = np.linalg.lstsq(within, target, rcond=None)[0]
+            error = float(((target - within @ coefficients) ** 2).sum())
+            if error < best[0]:
+                best = (error, float(w), np.asarray(coefficients, np.float64))
+    error, w, (b1, b2) = best
+    total = currents + w * arriving
+    middle = float(np.median(total))
+    gain = float(b1 + 2 * b2 * middle)
+    if not gain > 0:
         raise InputError(
             "inverse: the rates of the inputs do not rise with their currents, expected a working point that answers; "
             "calibrate the network"
         )
-    slope = np.maximum(slope, 0.25 * middle)
-    curve = np.concatenate([[0.0], np.cumsum(0.5 * (slope[1:] + slope[:-1]) * np.diff(_GRID_HZ))])
-    fitted = np.interp(rate, _GRID_HZ, curve) - w * arriving
-    offset = (currents - fitted).mean(axis=0)
-    residual = currents - fitted - offset
+    low, high = np.quantile(total, [0.005, 0.995])
+    grid = np.linspace(low - 0.5 * (high - low), high + 2 * (high - low), 2001)
+    steepness = np.clip(b1 + 2 * b2 * np.clip(grid, low, high), 0.25 * gain, 4 * gain)
+    rates = np.concatenate([[0.0], np.cumsum(0.5 * (steepness[1:] + steepness[:-1]) * np.diff(grid))])
+    rates += float((rate - np.interp(total, grid, rates)).mean())
+    curve = np.interp(_GRID_HZ, rates, grid)
+    below, above = rates[0] > _GRID_HZ, rates[-1] < _GRID_HZ
+    curve[below] = grid[0] + (_GRID_HZ[below] - rates[0]) / steepness[0]
+    curve[above] = grid[-1] + (_GRID_HZ[above] - rates[-1]) / steepness[-1]
+    offset = (currents - (np.interp(rate, _GRID_HZ, curve) - w * arriving)).mean(axis=0)
+    slopes = np.interp([rest.mean(), rate.mean()], _GRID_HZ, np.gradient(curve, _GRID_HZ))
     figures: dict[str, float | str] = {
-        "slope": middle,
-        "slope_rest": float(np.interp(rest.mean(), _GRID_HZ, slope)),
-        "loop_gain": float(w / np.interp(rest.mean(), _GRID_HZ, slope)),
-        "field_residual": float(residual.std()),
-        "field_explained": float(1 - residual.var() / (currents - currents.mean(axis=0)).var()),
+        "slope_at_rest": float(slopes[0]),
+        "slope_at_target": float(slopes[1]),
+        "loop_gain_at_rest": float(w / slopes[0]),
+        "step_test_slope": slope,
+        "step_test_loop_gain": k,
+        "field_explained": float(1 - error / (target**2).sum()),
     }
     _log.info("inverse: mean-field balance %s", {n: round(float(v), 5) for n, v in figures.items()})
-    return Field(units, offset, curve, float(w), projection, rest, k, figures)
+    return Field(units, offset, curve, w, projection, rest, k, figures)

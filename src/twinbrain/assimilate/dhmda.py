@@ -12,15 +12,15 @@ import hashlib
 import json
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_array
 
 from twinbrain.assimilate.ensemble import mixed_gain_update
+from twinbrain.assimilate.replay import least_members, lost_members, too_few
 from twinbrain.assimilate.settings import (
     Checkpoint,
     Engine,
@@ -30,6 +30,7 @@ from twinbrain.assimilate.settings import (
     random_stream,
 )
 from twinbrain.assimilate.transform import SATURATION, to_bounded, to_unbounded
+from twinbrain.assimilate.units import Units
 from twinbrain.errors import InputError, Interrupted
 from twinbrain.observe import sample_steps
 
@@ -73,8 +74,7 @@ class Filtered:
 def run_filter(
     engine: Engine,
     observed: Array,
-    observation: csr_array,
-    input_rows: Sequence[int],
+    units: Units,
     repetition_time_s: float,
     settings: Settings,
     *,
@@ -101,10 +101,8 @@ def run_filter(
         The ensemble; its clock is where the warm-up starts.
     observed
         (time, input) target BOLD, NaN = missing (the input only predicts in this cycle).
-    observation
-        (region, voxel) operator whose rows sum to 1.
-    input_rows
-        Row of ``observation`` of each input.
+    units
+        The inputs: which voxels each one drives, and what observes it.
     repetition_time_s
         Seconds between rows of ``observed``.
     settings
@@ -125,7 +123,7 @@ def run_filter(
     Raises
     ------
     InputError
-        If fewer than two thirds of the members are finite, or the checkpoint belongs to other work.
+        If fewer than ``settings.min_members`` members are left, or the checkpoint belongs to other work.
 
     References
     ----------
@@ -134,6 +132,8 @@ def run_filter(
 
     Examples
     --------
+    >>> from scipy.sparse import csr_array
+
     An engine whose BOLD is the drive itself, without delay: the drive finds the observed value.
 
     >>> class Echo:
@@ -141,12 +141,15 @@ def run_filter(
     ...     def set_drive(self, h): self.h = h
     ...     def advance(self, steps): pass
     ...     def bold(self): return self.h
+    ...     def rate(self): return np.ones((20, 1))
+    >>> one = csr_array([[1.0]])
+    >>> units = Units(("a",), np.array([0]), one, one, ("a",), one)
     >>> settings = Settings(members=20, lag=0)
-    >>> done = run_filter(Echo(), np.full((30, 1), 0.05), csr_array([[1.0]]), [0], 0.8, settings)
+    >>> done = run_filter(Echo(), np.full((30, 1), 0.05), units, 0.8, settings)
     >>> to_bounded(done.x[-1], settings.bounds).mean().round(3).item()
     0.05
     """
-    work = _Pass(engine, observed, observation, input_rows, repetition_time_s, settings, context)
+    work = _Pass(engine, observed, units, repetition_time_s, settings, context)
     saved = checkpoint.load() if checkpoint is not None else None
     if saved is not None:
         work.restore(saved)
@@ -175,16 +178,14 @@ class _Pass:
         self,
         engine: Engine,
         observed: Array,
-        observation: csr_array,
-        input_rows: Sequence[int],
+        units: Units,
         repetition_time_s: float,
         settings: Settings,
         context: str,
     ) -> None:
         self.engine, self.settings, self.context = engine, settings, context
         self.observed = np.asarray(observed, dtype=np.float64)
-        self.observation = csr_array(observation)
-        self.rows = np.asarray(input_rows, dtype=np.int64)
+        self.units = units
         step_ms = 1000.0 / engine.steps_per_s
         self.ends, offset = sample_steps(len(self.observed), repetition_time_s, step_ms)
         self.warm_up_steps = round(settings.warm_up * repetition_time_s * engine.steps_per_s)
@@ -194,11 +195,8 @@ class _Pass:
                 repetition_time_s,
                 offset * 1e3,
             )
-        weights = self.observation[self.rows]
-        self.unit_voxels = [weights.indices[a:b] for a, b in zip(weights.indptr, weights.indptr[1:], strict=False)]
-        self.unit_weights = [weights.data[a:b] for a, b in zip(weights.indptr, weights.indptr[1:], strict=False)]
         cycles, inputs = self.observed.shape
-        regions = self.observation.shape[0]
+        regions = units.observation.shape[0]
         self.initial = initial_ensemble(inputs, settings)
         self.cycle = 0
         self.x = np.zeros((cycles, settings.members, inputs))
@@ -224,10 +222,10 @@ class _Pass:
         self.engine.set_drive(h)
         self.engine.advance(int(self.ends[t] - (self.ends[t - 1] if t else 0)))
         bold = self._healthy_bold(rng)
-        by_region = np.asarray((self.observation @ bold.T).T)
+        by_region = np.asarray((self.units.observation @ bold.T).T)
         self.forecast[t] = by_region.mean(axis=0)
         self.forecast_spread[t] = by_region.std(axis=0, ddof=1)
-        self._analyse(by_region[:, self.rows], noise)
+        self._analyse(np.asarray((self.units.seen @ bold.T).T), noise)
         self.cycle += 1
 
     def _analyse(self, predicted: Array, noise: Array) -> None:
@@ -251,10 +249,9 @@ class _Pass:
 
     def _unit_balloon(self) -> Array:
         state = self.engine.balloon
-        units = [
-            np.einsum("v,evk->ek", w, state[:, v]) for v, w in zip(self.unit_voxels, self.unit_weights, strict=True)
-        ]
-        return np.stack(units, axis=1)
+        count = len(self.units.names)
+        means = [np.einsum("v,evk->ek", self.units.weights(i), state[:, self.units.voxels(i)]) for i in range(count)]
+        return np.stack(means, axis=1)
 
     def _correct_balloon(self, change: Array) -> None:
         state = self.engine.balloon
@@ -265,22 +262,17 @@ class _Pass:
             state[:, voxels] = corrected
 
     def _healthy_bold(self, rng: np.random.Generator) -> Array:
-        """BOLD of all members, those that diverged replaced by copies of healthy ones."""
+        """BOLD of all members, those that were lost replaced by copies of healthy ones."""
         bold = np.array(self.engine.bold(), dtype=np.float64)
-        state = self.engine.balloon
-        fine = np.isfinite(bold).all(axis=1) & np.isfinite(state).all(axis=(1, 2))
-        if fine.all():
+        lost = dict(lost_members(self.engine, bold, np.asarray(self.engine.rate())))
+        if not lost:
             return bold
-        healthy = np.flatnonzero(fine)
-        if 3 * len(healthy) < 2 * len(bold):
-            raise InputError(
-                f"assimilation: in cycle {self.cycle} only {len(healthy)} of {len(bold)} members have finite "
-                "BOLD, expected at least two thirds; lower the upper bound of the drive or the target, or "
-                "check the network's working point"
-            )
+        healthy = np.setdiff1d(np.arange(len(bold)), list(lost))
+        least = least_members(len(bold), self.settings.min_members)
+        too_few(len(healthy), len(bold), least, f"cycle {self.cycle}")
         first = max(0, self.cycle - self.settings.lag)
         copy_member = getattr(self.engine, "copy_member", None)
-        for member in np.flatnonzero(~fine):
+        for member, why in lost.items():
             donor = int(rng.choice(healthy))
             if copy_member is not None:
                 copy_member(donor, int(member))
@@ -288,13 +280,14 @@ class _Pass:
             self.x[first : self.cycle + 1, member] = self.x[first : self.cycle + 1, donor]
             bold[member] = bold[donor]
             self.replaced.append((self.cycle, int(member), donor))
-            _log.warning("cycle %d: member %d diverged and goes on as %d", self.cycle, member, donor)
+            _log.warning("cycle %d: member %d %s and goes on as a copy of %d", self.cycle, member, why, donor)
         return bold
 
     def _identity(self) -> NDArray[np.uint8]:
         """Hash of everything that determines the result on our side of the engine."""
-        digest = hashlib.sha256(json.dumps(asdict(self.settings), sort_keys=True).encode())
-        digest.update(repr((self.context, self.observed.shape, self.ends.tolist(), self.rows.tolist())).encode())
+        said = {k: v for k, v in asdict(self.settings).items() if k != "min_members"}  # may be lowered to go on
+        digest = hashlib.sha256(json.dumps(said, sort_keys=True).encode())
+        digest.update(repr((self.context, self.observed.shape, self.ends.tolist(), self.units.observed_as)).encode())
         digest.update(self.observed.tobytes())
         return np.frombuffer(digest.digest(), dtype=np.uint8)
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from twinbrain.assimilate.dhmda import Filtered
 from twinbrain.assimilate.settings import Settings
 
-__all__ = ["diagnose"]
+__all__ = ["diagnose", "plain_settings"]
 
 _PHYSICAL = 0.3  # BOLD beyond 30 % signal change is not BOLD
 _COLLAPSED = 1e-6  # standard deviation of the transformed drive below which an ensemble is one network
@@ -41,7 +41,7 @@ def diagnose(
     target, forecast, forecast_spread
         (time, region), fraction signal change.
     inputs
-        Names of the inputs.
+        Names of the series the inputs are observed by.
     settings, extra
         Recorded as ``setting_...``.
 
@@ -72,13 +72,14 @@ def diagnose(
     pcc = [_pcc(predicted[:, j], now[:, j]) for j in range(len(names))]
     persistence = [_pcc(before[:, j], now[:, j]) for j in range(len(names))]
     error = (predicted - now)[np.isfinite(now)]
-    rmse = float(np.sqrt(np.mean(error**2)))
-    expected = float(np.sqrt(np.mean(spread[np.isfinite(now)] ** 2) + settings.observation_variance))
+    rmse = float(np.sqrt(np.mean(error**2))) if error.size else float("nan")
+    known = spread[np.isfinite(now)] ** 2
+    expected = float(np.sqrt(np.mean(known) + settings.observation_variance)) if error.size else float("nan")
     result: dict[str, float | str] = {
         "note": "forecast figures describe one-step predictions inside the filter, corrected after every "
         "volume; they are no evidence of the drives: score a free run",
-        "forecast_pcc_inputs": float(np.mean(pcc)),
-        "persistence_pcc_inputs": float(np.mean(persistence)),
+        "forecast_pcc_inputs": float(np.mean(pcc)) if pcc else float("nan"),
+        "persistence_pcc_inputs": float(np.mean(persistence)) if pcc else float("nan"),
         "forecast_rmse_inputs": rmse,
         "forecast_spread_error_ratio": expected / rmse if rmse > 0 else float("nan"),
         "discarded_volumes": float(start),
@@ -89,9 +90,30 @@ def diagnose(
     result["warning"] = _warning(predicted, filtered, start)
     result |= {f"forecast_pcc[{r}]": value for r, value in zip(inputs, pcc, strict=True)}
     result |= {f"persistence_pcc[{r}]": value for r, value in zip(inputs, persistence, strict=True)}
+    return result | plain_settings(settings, extra)
+
+
+def plain_settings(settings: Any, extra: dict[str, Any]) -> dict[str, float | str]:
+    """Return the settings of a method as plain numbers and text, named ``setting_...``.
+
+    Parameters
+    ----------
+    settings
+        A dataclass of numbers; its ``bounds`` become two.
+    extra
+        More of them.
+
+    Examples
+    --------
+    >>> plain_settings(Settings(min_members=5), {"neurons": "as given"})["setting_min_members"]
+    5.0
+    """
+    result: dict[str, float | str] = {}
     for key, value in (asdict(settings) | extra).items():
         if key == "bounds":
             result |= {"setting_lower_bound": value[0], "setting_upper_bound": value[1]}
+        elif value is None:
+            result[f"setting_{key}"] = "default"
         else:
             result[f"setting_{key}"] = value if isinstance(value, str) else float(value)
     return result

@@ -1,7 +1,8 @@
-"""``assimilate(network, bold, inputs)``: estimate the drives of the input regions from a person's BOLD."""
+"""``assimilate(network, bold, inputs)``: estimate the drives of the inputs from BOLD, in one of three ways."""
 
 from __future__ import annotations
 
+import hashlib
 import html
 import json
 from collections.abc import Sequence
@@ -12,12 +13,18 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from twinbrain.assimilate.answer import Calibrated
 from twinbrain.assimilate.dhmda import Filtered, run_filter
-from twinbrain.assimilate.diagnostics import diagnose
+from twinbrain.assimilate.diagnostics import diagnose, plain_settings
+from twinbrain.assimilate.inverse import InverseSettings, Inverted, mean_pcc, run_inverse, ticks, window
+from twinbrain.assimilate.journal import Journal
+from twinbrain.assimilate.linear import region_projection
 from twinbrain.assimilate.settings import Checkpoint, Engine, Progress, Settings, engine_seed
 from twinbrain.assimilate.target import observations, repetition_time
 from twinbrain.assimilate.transform import to_bounded
+from twinbrain.assimilate.units import Units, input_units
 from twinbrain.errors import InputError, nearest
+from twinbrain.observe import sample_steps
 
 if TYPE_CHECKING:
     from twinbrain.drive import Drive
@@ -25,7 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = ["METHODS", "Fit", "assimilate"]
 
-METHODS = ("vw-dhmda",)
+METHODS = ("vw-dhmda", "inverse")
 """Names accepted by ``assimilate(method=...)``."""
 
 _CURRENT = "model units of current"
@@ -42,25 +49,32 @@ class Fit:
     Attributes
     ----------
     drive
-        Lag-smoothed ensemble mean of h(t), ready to drive a (larger) network.
+        h(t) to be replayed: the lag-smoothed ensemble mean (vw-dhmda), the posterior mean (esmda), or the inverse.
     spread
-        (time, input) standard deviation of h over the members after smoothing, model units of current.
+        (time, input) standard deviation of h: over the members, or for the inverse what the noise of BOLD leaves
+        open (Laplace approximation), model units of current.
     inputs
-        Names of the driven regions.
+        Names of the driven regions or voxels.
     target
         (time, region) observations on the model's scale, fraction signal change; NaN where none.
     forecast, forecast_spread
-        (time, region) mean and standard deviation over the members of the BOLD predicted inside the filter,
-        one repetition time ahead. No evidence that the drives are right: score a free run for that.
+        (time, region) mean and standard deviation over the members of the BOLD predicted on the way: inside the
+        filter, one repetition time ahead; for esmda and inverse in the last run of the ensemble, for an inverse
+        without correction from the rates alone (inputs only, NaN elsewhere). No evidence that the drives are
+        right: score a free run for that.
     filter_mean
-        (time, input) ensemble mean of h before the row's own observation was used: the published estimate,
-        which is late by the delay of BOLD. For comparison only.
+        vw-dhmda only, else None. (time, input) ensemble mean of h before the row's own observation was used: the
+        published estimate, which is late by the delay of BOLD. For comparison, not for replay.
     members_drive
-        (time, member, input) smoothed h of every member.
+        (time, member, input) h of every member.
     initial
         (member, input) h during the warm-up.
     diagnostics
-        Figures (those named ``forecast_...`` are of the in-filter forecast) and settings (``setting_...``).
+        Figures (those named ``forecast_...`` are of the forecast above) and settings (``setting_...``).
+    method
+        "vw-dhmda", "inverse" or "esmda".
+    rate
+        (time, input) firing rates that explain the target, Hz; None for vw-dhmda.
 
     Examples
     --------
@@ -74,17 +88,19 @@ class Fit:
     target: xr.DataArray
     forecast: xr.DataArray
     forecast_spread: xr.DataArray
-    filter_mean: xr.DataArray
+    filter_mean: xr.DataArray | None
     members_drive: xr.DataArray
     initial: xr.DataArray
     diagnostics: dict[str, float | str]
+    method: str = "vw-dhmda"
+    rate: xr.DataArray | None = None
 
     def __repr__(self) -> str:
         named = ", ".join(self.inputs[:3]) + (", ..." if len(self.inputs) > 3 else "")
         count, members = len(self.inputs), self.members_drive.sizes["member"]
         return (
             f"Fit({count} input{'' if count == 1 else 's'} ({named}), {self.target.sizes['time']} volumes of "
-            f"{self.drive.repetition_time_s:g} s, {members} members)"
+            f"{self.drive.repetition_time_s:g} s, {self.method}, {members} member{'' if members == 1 else 's'})"
         )
 
     def _repr_html_(self) -> str:
@@ -97,11 +113,11 @@ class Fit:
         return f"<table><caption>{html.escape(repr(self))}</caption>{body}</table>"
 
     def to_dataset(self) -> xr.Dataset:
-        """Return drive, spread, filter mean, target and forecasts as one Dataset with the diagnostics as attributes."""
-        names = ("spread", "filter_mean", "forecast", "forecast_spread", "target")
-        arrays = {"drive": self.drive.values} | {name: getattr(self, name) for name in names}
-        attrs = {"repetition_time_s": self.drive.repetition_time_s, "shape": self.drive.shape, **self.diagnostics}
-        return xr.Dataset(arrays, attrs=attrs)
+        """Return the series of the fit (those it has) as one Dataset with the diagnostics as attributes."""
+        names = ("spread", "filter_mean", "forecast", "forecast_spread", "target", "rate")
+        arrays = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+        attrs = {"repetition_time_s": self.drive.repetition_time_s, "shape": self.drive.shape, "method": self.method}
+        return xr.Dataset({"drive": self.drive.values} | arrays, attrs=attrs | self.diagnostics)
 
 
 def assimilate(
@@ -109,22 +125,26 @@ def assimilate(
     bold: xr.DataArray,
     inputs: Sequence[str],
     *,
+    method: str = "vw-dhmda",
+    working_point: Calibrated | None = None,
     members: int = 30,
     neurons: int | None = None,
     first_volume: int = 0,
     volumes: int | None = None,
-    method: str = "vw-dhmda",
-    bounds: tuple[float, float] = (0.0, 0.12),
-    random_walk_variance: float = 1.21,
-    observation_variance: float = 1e-8,
-    local_gain: float = 0.5,
-    lag: int = 12,
-    target_mean: float = 0.022,
-    target_scale: float = 0.004,
+    bounds: tuple[float, float] | None = None,
+    target_mean: float | None = None,
+    target_scale: float | None = None,
     target_window: tuple[float, float] | None = None,
     band_hz: tuple[float, float] | None = (0.01, 0.1),
-    warm_up: int = 6,
+    corrections: int = 1,
+    repeats: int = 4,
+    random_walk_variance: float = 1.21,
+    observation_variance: float | None = None,
+    local_gain: float = 0.5,
+    lag: int | None = None,
     update_balloon: bool = True,
+    warm_up: int = 6,
+    min_members: int | None = None,
     seed: int = 0,
     threads: int = 2,
     dt_ms: float = 1.0,
@@ -132,59 +152,70 @@ def assimilate(
     checkpoint: Checkpoint | None = None,
     checkpoint_every: int = 10,
 ) -> Fit:
-    """Estimate the current h(t) of the input regions so that the network's BOLD follows the recorded BOLD.
+    """Estimate the current h(t) of the inputs so that the network's BOLD follows the recorded BOLD.
 
-    An ensemble of copies of the network is run along the recording; see
-    :func:`twinbrain.assimilate.dhmda.run_filter` for the cycle and its equations. The result drives a free
-    run: ``simulate(network, duration, drive=fit.drive)``.
+    The result drives a free run of a network of any size: ``simulate(network, drive=fit.drive)``.
 
     Parameters
     ----------
     network
-        The network to be driven.
+        The network to be driven, at a working point at which it answers to its inputs.
     bold
         Recorded BOLD (time, region) in any unit, ``attrs["repetition_time_s"]`` in s. NaN = missing volume.
     inputs
-        Names of the regions that get a drive; all must be in the brain and in ``bold``.
+        Names of the regions that get a drive, one to all; the voxels of a region share it. Names of single voxels
+        of a voxel Brain give these a drive of their own; each is observed by the series of its name in ``bold``,
+        or else by that of its region.
+    method
+        "inverse": deconvolution of BOLD, then the currents that make those rates; seconds to minutes.
+        "vw-dhmda": the published filter with a fixed-lag smoother.
+    working_point
+        What :func:`calibrate` found for this network. "inverse" takes slope, loop gain and, if its inputs are the
+        same, the table of rates from it instead of measuring them.
     members
-        Size E of the ensemble, default 30. Memory and time grow in proportion.
+        Size E of the ensemble of vw-dhmda, default 30. Memory and time grow in proportion.
     neurons
-        Size of the members' network, ``network.scaled(neurons=neurons)``; default: the network as it is.
+        Size of the networks used for the fit, ``network.scaled(neurons=neurons)``; default: the network as it is.
     first_volume, volumes
         The stretch of the recording used; default: all.
-    method
-        "vw-dhmda", the published filter with a fixed-lag smoother.
     bounds
-        Open interval of h, model units of current, default (0, 0.12).
-    random_walk_variance
-        Q, variance per repetition time of the random step of the transformed drive, default 1.21.
-    observation_variance
-        R, (fraction signal change) squared, default 1e-8; must be > 0.
-    local_gain
-        rho, share of an input's own observation in its correction (the rest is the mean gain), default 0.5.
-    lag
-        Repetition times back that every observation corrects as well, default 12 (9 s or more is enough).
+        Open interval of h, model units of current; default (0, 0.12) for vw-dhmda, (-0.08, 0.3) for inverse.
     target_mean, target_scale
-        Model BOLD at z = 0 and per unit of z, defaults 0.022 and 0.004 (3 to 15 Hz; good for 20 inputs or
-        more; 0.026 and 0.006 for about ten, 0.030 and 0.008 for two).
+        Model BOLD at z = 0 and per unit of z. Default 0.022 and 0.004 for vw-dhmda (3 to 15 Hz); for the others by
+        the number of inputs, see :func:`twinbrain.assimilate.inverse.window`.
     target_window
         Published alternative, e.g. (0.02, 0.05): smallest and largest z of the inputs at the ends of it.
     band_hz
         Pass band of the target, default (0.01, 0.1) Hz; None = as recorded.
+    corrections, repeats
+        Of the inverse: free runs after which the drive is corrected (0, 1 or 2), and networks of other wiring that
+        are averaged in each of them and in the measurements. Defaults 1 and 4.
+    random_walk_variance
+        vw-dhmda: Q, variance per repetition time of the random step of the transformed drive, default 1.21.
+    observation_variance
+        R, (fraction signal change) squared, must be > 0; default 1e-8, as published.
+    local_gain
+        vw-dhmda: rho, share of an input's own observation in its correction (the rest is the mean gain), 0.5.
+    lag
+        Repetition times back that every observation corrects as well, default 12 (9 s or more is enough).
+    update_balloon
+        vw-dhmda: correct the Balloon states of the inputs together with their drives, default True, as published.
     warm_up
         Repetition times at the initial drives before the first volume, default 6.
-    update_balloon
-        Correct the Balloon states of the inputs together with their drives, default True, as published.
+    min_members
+        Healthy members (or networks) below which the work stops; default two thirds.
     seed
-        Of the filter; the members' noise is derived from it and differs from that of a run with the same seed.
+        Of the fit; wiring and noise of its networks are derived from it and differ from those of a run with the
+        same seed.
     threads
         For the simulation; the result does not depend on it.
     dt_ms
         Integration step, default 1 ms.
     progress
-        Called as ``progress(cycles done, cycles in all)``.
+        Called as ``progress(steps done, steps in all)``.
     checkpoint, checkpoint_every
-        Object with ``load() -> dict | None`` and ``save(dict)``, and the number of cycles between saves.
+        Object with ``load() -> dict | None`` and ``save(dict)``, and the number of steps between saves. A resumed
+        fit equals an uninterrupted one bit for bit.
 
     Returns
     -------
@@ -194,7 +225,11 @@ def assimilate(
     Raises
     ------
     InputError
-        If an input region, the BOLD or a setting cannot be used, or the ensemble diverges.
+        If an input, the BOLD or a setting cannot be used, or too many members diverge.
+
+    See Also
+    --------
+    twinbrain.assimilate.dhmda.run_filter, twinbrain.assimilate.inverse.run_inverse
 
     References
     ----------
@@ -203,62 +238,78 @@ def assimilate(
 
     Examples
     --------
-    >>> assimilate.__kwdefaults__["members"], assimilate.__kwdefaults__["lag"]
-    (30, 12)
+    >>> assimilate.__kwdefaults__["members"], assimilate.__kwdefaults__["repeats"]
+    (30, 4)
     """
     if method not in METHODS:
         raise InputError(
             f"method: found '{method}', expected one of {', '.join(METHODS)}{nearest(method, METHODS)}; change it"
         )
+    filtering = method == "vw-dhmda"
+    low, high = bounds if bounds is not None else ((0.0, 0.12) if filtering else (-0.08, 0.3))
+    variance = 1e-8 if observation_variance is None else observation_variance
     settings = Settings(
         members=members,
-        bounds=(float(bounds[0]), float(bounds[1])),
+        bounds=(float(low), float(high)),
         random_walk_variance=random_walk_variance,
-        observation_variance=observation_variance,
+        observation_variance=variance,
         local_gain=local_gain,
-        lag=lag,
+        lag=12 if lag is None else lag,
         warm_up=warm_up,
         update_balloon=update_balloon,
+        min_members=min_members,
         seed=seed,
     )
+    inverse = InverseSettings(
+        bounds=settings.bounds, corrections=corrections, repeats=repeats, warm_up=max(warm_up, 10), seed=seed
+    )
     regions = tuple(str(r) for r in network.brain.regions)
-    chosen = _check_inputs(inputs, regions)
+    recorded = tuple(str(r) for r in bold["region"].values) if "region" in getattr(bold, "coords", ()) else ()
+    units = input_units(network.brain, inputs, recorded)
+    mean, scale = (0.022, 0.004) if filtering else window(len(units.names))
+    mean, scale = mean if target_mean is None else target_mean, scale if target_scale is None else target_scale
     target = observations(
         bold,
         first_volume=first_volume,
         volumes=volumes,
         band_hz=band_hz,
-        mean=target_mean,
-        scale=target_scale,
+        mean=mean,
+        scale=scale,
         window=target_window,
-        required=chosen,
+        required=tuple(dict.fromkeys(units.observed_as)),
     )
-    target = target.sel(region=[r for r in regions if r in target["region"].values])
+    kept = [r for r in (*regions, *units.names) if r in target["region"].values]
+    target = target.sel(region=list(dict.fromkeys(kept)))
+    observed = target.sel(region=list(units.observed_as)).values
+    tr = repetition_time(bold)
     small = network if neurons is None else network.scaled(neurons=neurons)
-    engine = _engine(small, members=members, threads=threads, dt_ms=dt_ms, inputs=chosen, seed=engine_seed(seed))
-    filtered = run_filter(
-        engine,
-        target.sel(region=list(chosen)).values,
-        network.brain.observation,
-        [regions.index(r) for r in chosen],
-        repetition_time(bold),
-        settings,
-        progress=progress,
-        checkpoint=checkpoint,
-        checkpoint_every=checkpoint_every,
-        context=_describe(small, chosen, dt_ms),
-    )
     extra: dict[str, Any] = {
-        "method": method,
         "first_volume": first_volume,
-        "target_mean": target_mean,
-        "target_scale": target_scale,
+        "target_mean": mean,
+        "target_scale": scale,
         "target_window": "none" if target_window is None else f"{target_window[0]:g}-{target_window[1]:g}",
         "band_hz": "none" if band_hz is None else f"{band_hz[0]:g}-{band_hz[1]:g}",
         "neurons": "as given" if neurons is None else neurons,
         "dt_ms": dt_ms,
     }
-    return _fit(filtered, target, regions, chosen, settings, extra)
+    work = _Work(small, units, target, observed, tr, threads, dt_ms, method, extra)
+    keeping: dict[str, Any] = {"progress": progress, "checkpoint": checkpoint}
+    if filtering:
+        engine = _engine(
+            small, members=members, threads=threads, dt_ms=dt_ms, inputs=units.names, seed=engine_seed(seed)
+        )
+        filtered = run_filter(
+            engine,
+            observed,
+            units,
+            tr,
+            settings,
+            context=_describe(small, units.names, dt_ms),
+            checkpoint_every=checkpoint_every,
+            **keeping,
+        )
+        return _filtered_fit(work, filtered, settings)
+    return _inverse_fit(work, inverse, working_point, every=checkpoint_every, **keeping)
 
 
 def _engine(network: Network, **options: Any) -> Engine:
@@ -273,53 +324,137 @@ def _describe(network: Network, inputs: tuple[str, ...], dt_ms: float) -> str:
     return json.dumps([network.describe(), network.brain.regions, inputs, dt_ms], sort_keys=True, default=str)
 
 
-def _check_inputs(inputs: Sequence[str], regions: Sequence[str]) -> tuple[str, ...]:
-    chosen = (inputs,) if isinstance(inputs, str) else tuple(str(r) for r in inputs)
-    if not chosen:
-        raise InputError("inputs: found none, expected at least one region name; give e.g. inputs=['Thalamus_L']")
-    for region in chosen:
-        if region not in regions:
-            raise InputError(
-                f"inputs: no region is called '{region}' among the {len(regions)} regions of the brain"
-                f"{nearest(region, regions)}; correct the name"
-            )
-        if chosen.count(region) > 1:
-            raise InputError(f"inputs: '{region}' appears {chosen.count(region)} times, expected once; remove it")
-    return chosen
+@dataclass(frozen=True, eq=False)
+class _Work:
+    """What every method is given, and what it takes to label the result."""
+
+    network: Network
+    units: Units
+    target: xr.DataArray
+    observed: NDArray[np.float64]
+    repetition_time_s: float
+    threads: int
+    dt_ms: float
+    method: str
+    extra: dict[str, Any]
+
+    def build(self, wiring: int, noise: int) -> Engine:
+        return _engine(
+            self.network.scaled(seed=wiring), members=1, threads=self.threads, dt_ms=self.dt_ms,
+            inputs=self.units.names, seed=noise,
+        )  # fmt: skip
+
+    def identity(self, *settings: Any) -> bytes:
+        """Hash of everything that determines the result."""
+        said = [self.method, _describe(self.network, self.units.names, self.dt_ms), [repr(s) for s in settings]]
+        digest = hashlib.sha256(json.dumps(said).encode())
+        digest.update(repr((self.observed.shape, self.repetition_time_s)).encode() + self.observed.tobytes())
+        return digest.digest()
+
+    @property
+    def scored(self) -> tuple[str, ...]:
+        """Regions that are the observation of an input."""
+        regions = set(map(str, self.network.brain.regions))
+        return tuple(name for name in dict.fromkeys(self.units.observed_as) if name in regions)
+
+    def label(self, values: NDArray[np.float64], name: str, units: str, *dims: str) -> xr.DataArray:
+        every = {
+            "time": self.target["time"].values,
+            "input": list(self.units.names),
+            "region": [str(r) for r in self.network.brain.regions],
+        }
+        coords = {d: every[d] if d in every else np.arange(n) for d, n in zip(dims, values.shape, strict=True)}
+        attrs = {"units": units, "repetition_time_s": self.repetition_time_s}
+        return xr.DataArray(values, dims=dims, coords=coords, name=name, attrs=attrs)
+
+    def drive(self, h: NDArray[np.float64]) -> Drive:
+        from twinbrain.drive import Drive
+
+        return Drive(values=self.label(h, "drive", _CURRENT, "time", "input"), repetition_time_s=self.repetition_time_s)
 
 
-def _fit(
-    filtered: Filtered,
-    target: xr.DataArray,
-    regions: tuple[str, ...],
-    inputs: tuple[str, ...],
-    settings: Settings,
-    extra: dict[str, Any],
-) -> Fit:
-    from twinbrain.drive import Drive
-
-    tr = float(target.attrs["repetition_time_s"])
-    time = target["time"].values
-    over_inputs = {"time": time, "input": list(inputs)}
-    over_regions = {"time": time, "region": list(regions)}
-
-    def labelled(values: NDArray[np.float64], coords: dict[str, Any], units: str, name: str) -> xr.DataArray:
-        attrs = {"units": units, "repetition_time_s": tr}
-        return xr.DataArray(values, dims=tuple(coords), coords=coords, name=name, attrs=attrs)
-
+def _filtered_fit(work: _Work, filtered: Filtered, settings: Settings) -> Fit:
     h = to_bounded(filtered.x, settings.bounds)
-    member = np.arange(settings.members)
-    forecast = labelled(filtered.forecast, over_regions, _BOLD, "forecast")
-    forecast_spread = labelled(filtered.forecast_spread, over_regions, _BOLD, "forecast_spread")
+    forecast = work.label(filtered.forecast, "forecast", _BOLD, "time", "region")
+    forecast_spread = work.label(filtered.forecast_spread, "forecast_spread", _BOLD, "time", "region")
     return Fit(
-        drive=Drive(values=labelled(h.mean(axis=1), over_inputs, _CURRENT, "drive"), repetition_time_s=tr),
-        spread=labelled(h.std(axis=1, ddof=1), over_inputs, _CURRENT, "spread"),
-        inputs=inputs,
-        target=target,
+        drive=work.drive(h.mean(axis=1)),
+        spread=work.label(h.std(axis=1, ddof=1), "spread", _CURRENT, "time", "input"),
+        inputs=work.units.names,
+        target=work.target,
         forecast=forecast,
         forecast_spread=forecast_spread,
-        filter_mean=labelled(filtered.filter_mean, over_inputs, _CURRENT, "filter_mean"),
-        members_drive=labelled(h, {"time": time, "member": member, "input": list(inputs)}, _CURRENT, "members_drive"),
-        initial=labelled(filtered.initial, {"member": member, "input": list(inputs)}, _CURRENT, "initial"),
-        diagnostics=diagnose(filtered, target, forecast, forecast_spread, inputs, settings, extra),
+        filter_mean=work.label(filtered.filter_mean, "filter_mean", _CURRENT, "time", "input"),
+        members_drive=work.label(h, "members_drive", _CURRENT, "time", "member", "input"),
+        initial=work.label(filtered.initial, "initial", _CURRENT, "member", "input"),
+        diagnostics=diagnose(filtered, work.target, forecast, forecast_spread, work.scored, settings, work.extra),
+        method=work.method,
+    )
+
+
+def _inverse_fit(
+    work: _Work,
+    settings: InverseSettings,
+    working_point: Calibrated | None,
+    *,
+    progress: Progress | None,
+    checkpoint: Checkpoint | None,
+    every: int,
+) -> Fit:
+    rows, units = len(work.observed), work.units
+    journal = Journal(
+        work.identity(settings, None if working_point is None else sorted(map(str, working_point.to_dict().items()))),
+        ticks(rows, len(units.names), settings),
+        progress=progress,
+        checkpoint=checkpoint,
+        every=every,
+    )
+    found = _invert(work, settings, working_point, journal)
+    predicted = np.full((rows, units.observation.shape[0]), np.nan)
+    for j, name in enumerate(units.names):
+        if name == units.observed_as[j]:
+            predicted[:, units.region[j]] = found.rates.predicted[:, j]
+    spread = np.full_like(predicted, np.nan)
+    if found.replayed is not None and found.spread_bold is not None:
+        predicted, spread = found.replayed.bold[:, 0], found.spread_bold
+    diagnostics: dict[str, float | str] = {
+        "method": work.method,
+        "note": "the figures describe how the drive was found; score a free run of a fresh network",
+        "deconvolution_pcc": mean_pcc(found.rates.predicted, work.observed),
+        **found.figures,
+        "share_at_bounds": found.at_bounds,
+        "warning": "none"
+        if found.at_bounds < 0.02
+        else f"{found.at_bounds:.0%} of the currents lie at the bounds of "
+        "the drive: widen the bounds or lower the target",
+    }
+    return Fit(
+        drive=work.drive(found.drive),
+        spread=work.label(found.spread, "spread", _CURRENT, "time", "input"),
+        inputs=units.names,
+        target=work.target,
+        forecast=work.label(predicted, "forecast", _BOLD, "time", "region"),
+        forecast_spread=work.label(spread, "forecast_spread", _BOLD, "time", "region"),
+        filter_mean=None,
+        members_drive=work.label(found.drive[:, None], "members_drive", _CURRENT, "time", "member", "input"),
+        initial=work.label(found.drive[:1], "initial", _CURRENT, "member", "input"),
+        diagnostics=diagnostics | plain_settings(settings, work.extra),
+        method=work.method,
+        rate=work.label(found.rates.rate_hz, "rate", "Hz", "time", "input"),
+    )
+
+
+def _invert(work: _Work, settings: InverseSettings, working_point: Calibrated | None, journal: Journal) -> Inverted:
+    ends, _ = sample_steps(len(work.observed), work.repetition_time_s, 1.0)
+    return run_inverse(
+        work.build,
+        work.units,
+        work.observed,
+        region_projection(work.network.brain),
+        work.repetition_time_s,
+        ends,
+        settings,
+        journal,
+        working_point=working_point,
+        neurons_per_region=work.network.neurons / len(work.network.brain.regions),
     )

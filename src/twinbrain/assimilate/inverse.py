@@ -14,26 +14,21 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from twinbrain.assimilate.answer import Build, Calibrated, Field, Table, answer_ticks, measure_field, measure_table
 from twinbrain.assimilate.deconvolve import Deconvolved, deconvolve
-from twinbrain.assimilate.answer import Build, Field, Table, answer_ticks, measure_field, measure_table
 from twinbrain.assimilate.journal import Journal
 from twinbrain.assimilate.replay import Replayed, replay, too_few
-from twinbrain.assimilate.settings import Engine, random_stream
+from twinbrain.assimilate.settings import random_stream
 from twinbrain.assimilate.transform import check_bounds
 from twinbrain.assimilate.units import Units
 from twinbrain.errors import InputError
 
-if TYPE_CHECKING:
-    from twinbrain.assimilate.calibrate import WorkingPoint
-
-__all__ = ["LEVELS", "InverseSettings", "Inverted", "run_inverse", "window"]
+__all__ = ["InverseSettings", "Inverted", "mean_pcc", "run_inverse", "ticks", "window", "wiring_keys"]
 
 _log = logging.getLogger(__name__)
 
@@ -113,6 +108,8 @@ class Inverted:
         The deconvolved rates.
     replayed
         The last free run, averaged: rate (time, 1, unit), bold (time, 1, region); None without corrections.
+    spread_bold
+        (time, region) standard deviation of BOLD between the networks of that run, None without.
     figures
         For the record: slope, loop gain, errors before each correction.
     at_bounds
@@ -123,6 +120,7 @@ class Inverted:
     spread: Array
     rates: Deconvolved
     replayed: Replayed | None
+    spread_bold: Array | None
     figures: dict[str, float | str]
     at_bounds: float
 
@@ -159,7 +157,7 @@ def run_inverse(
     settings: InverseSettings,
     journal: Journal,
     *,
-    working_point: WorkingPoint | None = None,
+    working_point: Calibrated | None = None,
     neurons_per_region: float = 100.0,
 ) -> Inverted:
     """Invert the observations of all units.
@@ -209,8 +207,9 @@ def run_inverse(
     figures["rate_target_highest_hz"] = float(rates.rate_hz.max())
     drive, share = _bounded(wanted, settings)
     done: Replayed | None = None
+    spread: Array | None = None
     for number in range(1, settings.corrections + 1):
-        done = _free_runs(build, units, drive, ends, repetition_time_s, settings, journal, number)
+        done, spread = _free_runs(build, units, drive, ends, repetition_time_s, settings, journal, number)
         found = done.rate[:, 0]
         figures[f"correction_{number}_rate_bias_hz"] = float((found - rates.rate_hz).mean())
         figures[f"correction_{number}_rate_rmse_hz"] = float(np.sqrt(((found - rates.rate_hz) ** 2).mean()))
@@ -219,7 +218,7 @@ def run_inverse(
         mean = error.mean(axis=0)  # the largest part, and known far better than its course in time
         follow = settings.gain * min(1.0, neurons_per_region * settings.repeats / _LARGE)
         drive, share = _bounded(drive + mean + follow * (error - mean), settings)
-    return Inverted(drive, rates.rate_sd_hz * answer.slope(rates.rate_hz), rates, done, figures, share)
+    return Inverted(drive, rates.rate_sd_hz * answer.slope(rates.rate_hz), rates, done, spread, figures, share)
 
 
 def _bounded(drive: Array, settings: InverseSettings) -> tuple[Array, float]:
@@ -269,8 +268,8 @@ def _free_runs(
     settings: InverseSettings,
     journal: Journal,
     number: int,
-) -> Replayed:
-    """Replay the drive in several fresh networks; return the mean over those that were not lost."""
+) -> tuple[Replayed, Array]:
+    """Replay the drive in several fresh networks; return the mean, and the spread of BOLD, of those not lost."""
     runs = []
     for k, keys in enumerate(wiring_keys(settings, 1 + number)):
         piece = f"correction {number} network {k + 1}"
@@ -280,4 +279,6 @@ def _free_runs(
     fine = [run for run in runs if run.lost[0] < 0]
     too_few(len(fine), len(runs), max(1, math.ceil(2 * len(runs) / 3)), f"correction {number}")
     rate, bold, seen = (np.mean([getattr(run, name) for run in fine], axis=0) for name in ("rate", "bold", "seen"))
-    return Replayed(rate, bold, seen, fine[0].lost)
+    every = np.concatenate([run.bold for run in fine], axis=1)
+    spread = every.std(axis=1, ddof=1) if len(fine) > 1 else np.full(every[:, 0].shape, np.nan)
+    return Replayed(rate, bold, seen, fine[0].lost), spread

@@ -74,10 +74,10 @@ class Journal:
         self._done[piece] = {name: np.asarray(value) for name, value in found.items()}
         self._begun.clear()
 
-    def tick(self, piece: str, state: Callable[[], Arrays]) -> None:
-        """Count one tick of a piece; save, tell the progress, and stop where that asks for it."""
-        self.ticks += 1
-        kept = self._checkpoint is not None and self.ticks % self._every == 0
+    def tick(self, piece: str, state: Callable[[], Arrays], count: int = 1) -> None:
+        """Count ticks of a piece; save, tell the progress, and stop where that asks for it."""
+        before, self.ticks = self.ticks, self.ticks + count
+        kept = self._checkpoint is not None and before // self._every < self.ticks // self._every
         if kept:
             self._save(piece, state())
         if self._progress is None:

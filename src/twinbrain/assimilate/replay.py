@@ -48,7 +48,7 @@ class Replayed:
 
 
 def replay(
-    engine: Engine,
+    engine: Engine | None,
     units: Units,
     drive: Array,
     ends: NDArray[np.int64],
@@ -62,7 +62,7 @@ def replay(
     Parameters
     ----------
     engine
-        Fresh, with one input per unit; left as it is if the piece is finished already.
+        Fresh, with one input per unit; None will do if the piece is finished already.
     units
         The inputs.
     drive
@@ -89,6 +89,7 @@ def replay(
     found = journal.finished(piece)
     if found is not None:
         return Replayed(found["rate"], found["bold"], found["seen"], found["lost"])
+    assert engine is not None
     rate = np.zeros((rows, members, count))
     bold = np.zeros((rows, members, units.observation.shape[0]))
     seen = np.zeros((rows, members, count))
@@ -163,7 +164,7 @@ def lost_members(engine: Any, bold: Array, rate: Array | None) -> list[tuple[int
 
 def _voxel_share(engine: Any, voxels: int) -> Array:
     size = np.asarray(getattr(engine, "voxel_size", np.ones(voxels)), np.float64)
-    return size / size.sum()
+    return np.asarray(size / size.sum())
 
 
 def least_members(members: int, min_members: int | None) -> int:

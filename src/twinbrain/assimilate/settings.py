@@ -38,6 +38,7 @@ class Engine(Protocol):
     def set_drive(self, h: Array) -> object: ...
     def advance(self, steps: int) -> object: ...
     def bold(self) -> Array: ...
+    def rate(self) -> Array: ...
     def state(self) -> dict[str, NDArray[Any]]: ...
     def restore(self, state: dict[str, NDArray[Any]]) -> object: ...
 
@@ -71,6 +72,8 @@ class Settings:
         Repetition times run at the initial drives before the first observation; 6.
     update_balloon
         Whether the Balloon states of the inputs are corrected together with the drives.
+    min_members
+        Healthy members below which the work stops, 2 at least; default two thirds of the members.
     seed
         Of everything random in the filter.
 
@@ -88,6 +91,7 @@ class Settings:
     lag: int = 12
     warm_up: int = 6
     update_balloon: bool = True
+    min_members: int | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -106,6 +110,10 @@ class Settings:
             "local_gain": (0 <= self.local_gain <= 1, "0 to 1, published 0.5"),
             "lag": (self.lag >= 0, "a number of repetition times >= 0, usually 12"),
             "warm_up": (self.warm_up >= 0, "a number of repetition times >= 0, usually 6"),
+            "min_members": (
+                self.min_members is None or 2 <= self.min_members <= self.members,
+                f"2 to {self.members} members, or nothing for two thirds",
+            ),
             "seed": (0 <= self.seed < 2**64, "a number from 0 to 2**64 - 1"),
         }
         for name, (fine, expected) in rules.items():

@@ -122,6 +122,4 @@ def input_units(brain: Brain, inputs: Sequence[str], recorded: Sequence[str] = (
             f"inputs: voxel {twice[0]} of region '{regions[int(brain.region_index[twice[0]])]}' is driven by two "
             "inputs, expected one; name the region or its voxels, not both"
         )
-    return Units(
-        chosen, np.array(place, np.int64), stacked, csr_array(vstack(seen)), tuple(observed_as), observation
-    )
+    return Units(chosen, np.array(place, np.int64), stacked, csr_array(vstack(seen)), tuple(observed_as), observation)
