@@ -73,7 +73,7 @@ _GROUPS = {
         "distances_between",
         "surrogate_maps",
     ],
-    "Studies, results, report": ["Study", "read_study", "save", "load", "report"],
+    "Studies, results, report": ["Study", "read_study", "save", "load", "report", "export"],
     "Errors": ["InputError", "CorruptFile", "Interrupted"],
 }
 

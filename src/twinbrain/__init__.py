@@ -62,6 +62,7 @@ if TYPE_CHECKING:
     from twinbrain.errors import InputError as InputError
     from twinbrain.errors import Interrupted as Interrupted
     from twinbrain.experiment.synthetic_bids import synthetic_bids as synthetic_bids
+    from twinbrain.export.results import export as export
     from twinbrain.network import Estimate as Estimate
     from twinbrain.network import Network as Network
     from twinbrain.neuron import ParameterSet as ParameterSet
@@ -112,6 +113,7 @@ _HOME = {
     "distance_to_criticality": "analyse.criticality_trend",
     "distances_between": "analyse.surrogates",
     "effective_connectivity": "assimilate.effective",
+    "export": "export.results",
     "fcd_distance": "analyse.fcd",
     "functional_connectivity": "analyse.connectivity",
     "functional_connectivity_dynamics": "analyse.fcd",

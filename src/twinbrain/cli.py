@@ -229,6 +229,17 @@ def _parser() -> argparse.ArgumentParser:
     synthetic.add_argument("--volumes", type=int, metavar="N", help="volumes of the resting run")
     synthetic.add_argument("--voxels", type=int, metavar="N", help="grey-matter voxels (default: 16043)")
     synthetic.add_argument("--seed", type=int, default=1, metavar="N", help="key of all random numbers")
+    export = command(
+        "export",
+        _export,
+        "write results in the formats of other tools",
+        "twinbrain export results --to bids",
+    )
+    export.add_argument("folder", metavar="DIR", help="results folder")
+    formats = "bids, nifti, cifti, gifti, sonata, netcdf, neo, tables or pynn"
+    export.add_argument("--to", required=True, metavar="FORMAT", help=formats)
+    export.add_argument("--out", metavar="OUT", help="a folder that does not exist yet (default: DIR-FORMAT)")
+    export.add_argument("--neurons", type=int, metavar="N", help="sonata, pynn: the network with so many neurons")
     return parser
 
 
@@ -302,6 +313,12 @@ def _synthetic(options: argparse.Namespace) -> None:
     size = f"{len(person.voxel_region):,} voxels of {person.voxel_mm:g} mm"
     print(f"{options.folder}: {len(person.regions)} regions, {size}")
     print(f"what was planted: {Path(options.folder) / 'sourcedata' / 'truth'}")
+
+
+def _export(options: argparse.Namespace) -> None:
+    from twinbrain.export.results import export
+
+    print(export(options.folder, options.to, options.out, neurons=options.neurons))
 
 
 def _demo(options: argparse.Namespace) -> None:
@@ -433,6 +450,11 @@ def _check(options: argparse.Namespace) -> None:
         raise InputError(f"{given} changes a study, but '{path}' is a folder; give 'twinbrain check' a study instead")
     if path.is_dir() and ((path / "status").exists() or (path / "checksums.json").exists()):
         _check_results(path)
+        return
+    if (path / "checksums.sha256").is_file():
+        from twinbrain.export.folder import verify_export
+
+        print(f"{path}: all {verify_export(path)} files are as they were exported")
         return
     if path.is_dir():
         from twinbrain.data.read import read_subject
