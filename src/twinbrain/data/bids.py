@@ -18,7 +18,7 @@ from twinbrain.data.bids_find import (
 from twinbrain.data.bids_names import choose_participant, files_of, only_one, pick
 from twinbrain.data.bids_options import ReadOptions, Work
 from twinbrain.data.bids_pet import read_density
-from twinbrain.data.bids_series import read_series, voxel_data, voxel_list
+from twinbrain.data.bids_series import events_of, read_series, voxel_data, voxel_list
 from twinbrain.data.gridding import grid_of
 from twinbrain.data.images import load_volume, require_same_space
 from twinbrain.data.subject import Subject, is_laminar
@@ -98,7 +98,10 @@ def read_bids(root: str | Path, options: ReadOptions | None = None) -> Subject:
         "grey_matter": grey_matter,
         "positions": positions,
         "synaptic_density": density,
+        "events": events_of(work, bolds, series),
     }
+    if not table.laminar:
+        work.notes["laminar"] = "told from the names of the regions (the table of labels has no column 'laminar')"
     own = None if voxels is None else voxel_data(voxels, regions, voxel_density)
     matrix: Any = None if connectome is None else selected(connectome, regions)
     units = options.connectome_units or work.notes.pop("connectome units", "arbitrary")

@@ -9,6 +9,7 @@ import numpy.typing as npt
 import xarray as xr
 
 from twinbrain.data.atlas import Atlas
+from twinbrain.data.atlases import ATLASES, installed_atlas
 from twinbrain.data.bids_names import BidsFile, only_one, pick
 from twinbrain.data.bids_options import MAPS, TABLES, Work
 from twinbrain.data.connectome_files import read_connectome
@@ -93,6 +94,8 @@ def find_atlas(work: Work, space: str | None) -> tuple[Atlas, LabelTable]:
         if options.atlas is not None:
             known = sorted({_atlas_name(f) for f in images})
             images = [f for f in images if _atlas_name(f) == str(options.atlas)]
+            if not images and str(options.atlas) in ATLASES:
+                return _installed(work, str(options.atlas), space)
             if not images:
                 raise InputError(
                     f"{work.root}: there is no atlas '{options.atlas}'{nearest(str(options.atlas), known)} in the "
@@ -124,6 +127,28 @@ def find_atlas(work: Work, space: str | None) -> tuple[Atlas, LabelTable]:
     table = read_labels(path)
     work.took(image, "atlas image")
     work.took(path, "atlas labels")
+    grey = _grey_matter(work, space)
+    check_labels(image, path, table)
+    work.atlas = name or "atlas"
+    return Atlas(work.atlas, image, table.names, grey, probability_scale(grey)), table
+
+
+def _installed(work: Work, name: str, space: str | None) -> tuple[Atlas, LabelTable]:
+    """Take an atlas of an installed package, with the person's own grey matter; both must be in MNI space."""
+    if space is None or not space.startswith("MNI"):
+        raise InputError(
+            f"{work.root}: the atlas {name} is in MNI space, but the images are in the space '{space}'; say "
+            f"space='{_PREFERRED}', or give a label image in the space of the images."
+        )
+    found, table = installed_atlas(name)
+    grey = _grey_matter(work, space)
+    work.took(found.label_image, "atlas image")
+    work.atlas = name
+    work.notes["atlas"] = f"{name} of the package {ATLASES[name]}"
+    return Atlas(name, found.label_image, table.names, grey, probability_scale(grey)), table
+
+
+def _grey_matter(work: Work, space: str | None) -> Path:
     tissue = pick(work.files, "probseg", MAPS, label="GM")
     if space is not None:
         tissue = [f for f in tissue if f.entities.get("space", "native") == space]
@@ -135,8 +160,7 @@ def find_atlas(work: Work, space: str | None) -> tuple[Atlas, LabelTable]:
             "so."
         )
     work.took(grey.path, "grey matter")
-    check_labels(image, path, table)
-    return Atlas(name or "atlas", image, table.names, grey.path, probability_scale(grey.path)), table
+    return grey.path
 
 
 def _atlas_name(file: BidsFile) -> str:
@@ -206,8 +230,7 @@ def find_matrix(
         found = pick(work.files, ("connmatrix", "relmat", "connectivity"), tuple(_extensions()))
         found = [f for f in found if f.entities.get("desc", "") not in ("voxel", "voxels")]
         if len({f.entities.get("seg", f.entities.get("atlas")) for f in found}) > 1:
-            name = str(work.notes.get("atlas image", ""))
-            found = [f for f in found if str(f.entities.get("seg", f.entities.get("atlas"))) in name]
+            found = [f for f in found if work.of_atlas(f)]
 
         def is_length(file: BidsFile) -> bool:
             said = (file.entities.get("desc", "") + file.entities.get("meas", "")).lower()
@@ -253,7 +276,8 @@ def common_regions(work: Work, table: LabelTable, connectome: xr.DataArray | Non
     for name in known:
         if name not in table.regions:
             raise InputError(
-                f"{work.root / work.notes['connectome']}: region '{name}' is not in {work.notes['atlas labels']}"
+                f"{work.root / work.notes['connectome']}: region '{name}' is not in "
+                f"{work.notes.get('atlas labels', 'the atlas')}"
                 f"{nearest(name, table.regions)}; give the connectome and the atlas of the same parcellation."
             )
     chosen = tuple(name for name in table.regions if name in set(known))

@@ -76,6 +76,12 @@ class Work:
     files: tuple[BidsFile, ...]
     options: ReadOptions
     notes: dict[str, str] = field(default_factory=dict)
+    atlas: str = ""
+
+    def of_atlas(self, file: BidsFile) -> bool:
+        """Say whether a file's name tells that it is of the chosen atlas (or of none in particular)."""
+        named = file.entities.get("seg", file.entities.get("atlas"))
+        return named is None or named.lower() == self.atlas.lower() or named in self.notes.get("atlas image", "")
 
     def took(self, path: Path, what: str = "") -> None:
         """Note the file with its hash."""

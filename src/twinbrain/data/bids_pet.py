@@ -35,12 +35,7 @@ def read_density(
         tables, images = ([], [path]) if path.name.endswith(MAPS) else ([path], [])
     else:
         files = [f for f in work.files if f.suffix in ("pet", "mimap", "petmap")]
-        name = str(work.notes.get("atlas image", ""))
-        tables = [
-            f.path
-            for f in pick(files, ("pet", "mimap", "petmap"), ".tsv")
-            if str(f.entities.get("seg", f.entities.get("atlas", ""))) in name
-        ]
+        tables = [f.path for f in pick(files, ("pet", "mimap", "petmap"), ".tsv") if work.of_atlas(f)]
         images = [
             f.path for f in pick(files, ("pet", "mimap", "petmap"), MAPS) if f.entities.get("space", space) == space
         ]

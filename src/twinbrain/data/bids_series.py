@@ -15,6 +15,7 @@ from scipy.sparse import csr_array
 from twinbrain.data.bids_find import repetition_time
 from twinbrain.data.bids_names import BidsFile, pick
 from twinbrain.data.bids_options import MAPS, Work
+from twinbrain.data.events import read_events
 from twinbrain.data.gridding import Gridded
 from twinbrain.data.images import load_volume
 from twinbrain.data.preparation import prepare_run, read_confounds
@@ -22,7 +23,7 @@ from twinbrain.data.voxel_files import VoxelList, read_voxel_connectome
 from twinbrain.data.voxels import VoxelData
 from twinbrain.errors import InputError, nearest
 
-__all__ = ["OwnVoxels", "read_series", "voxel_data", "voxel_list"]
+__all__ = ["OwnVoxels", "events_of", "read_series", "voxel_data", "voxel_list"]
 
 Float = npt.NDArray[np.float64]
 Int = npt.NDArray[np.int64]
@@ -182,6 +183,20 @@ def _listed_voxels(listed: VoxelList, gridded: Gridded, regions: tuple[str, ...]
             "more; leave them out of the matrix and the list."
         )
     return flat, region, grey
+
+
+def events_of(work: Work, bolds: Mapping[str, BidsFile], series: Mapping[str, xr.DataArray]) -> dict[str, pd.DataFrame]:
+    """Read the events of every run, raw or derived."""
+    result = {}
+    for run, file in bolds.items():
+        same = {k: v for k, v in file.entities.items() if k not in ("space", "res", "desc")}
+        found = pick(work.files, "events", ".tsv", **same)
+        if not found:
+            continue
+        length = series[run].sizes["time"] * float(series[run].attrs["repetition_time_s"])
+        result[run] = read_events(found[0].path, length)
+        work.took(found[0].path, f"events {run}")
+    return result
 
 
 def voxel_data(voxels: OwnVoxels, regions: tuple[str, ...], density: Float | None) -> VoxelData:

@@ -18,7 +18,7 @@ import xarray as xr
 from twinbrain.data.align import MAX_REPETITION_TIME_S, MIN_VOLUMES, matrix, region_names, table, vector
 from twinbrain.data.atlas import Atlas
 from twinbrain.data.voxels import VoxelData
-from twinbrain.errors import InputError
+from twinbrain.errors import InputError, nearest
 
 __all__ = ["NOT_LAMINAR", "Subject", "is_laminar"]
 
@@ -36,14 +36,20 @@ NOT_LAMINAR = (
     "Olfactory",
     "Cerebel",
     "Vermis",
+    "Accumbens",
+    "Substantia_Nigra",
+    "Brain-Stem",
+    "VentralDC",
 )
 
 
 def is_laminar(name: str) -> bool:
-    """Say whether a region is six-layered neocortex, judged by its AAL2 name.
+    """Say whether a region is six-layered neocortex, judged by its AAL2 (or FreeSurfer) name.
 
     Everything is, except names that begin (case-sensitive) with Hippocampus, ParaHippocampal (both
-    allocortex), Amygdala, Caudate, Putamen, Pallidum, Thalamus, Olfactory, Cerebel or Vermis. The
+    allocortex), Amygdala, Caudate, Putamen, Pallidum, Thalamus, Olfactory, Cerebel or Vermis, or
+    (FreeSurfer and HCPex) Accumbens, Substantia_Nigra, Brain-Stem or VentralDC; ``Left-``, ``Right-``, ``L_`` and
+    ``R_`` before the name are passed over. The
     laminar working point was calibrated with ParaHippocampal and Olfactory as columns and only the
     first and the deep nuclei as canonical circuits; pass ``laminar=`` to choose otherwise, and always
     pass it when the names are not AAL2's.
@@ -53,6 +59,8 @@ def is_laminar(name: str) -> bool:
     >>> is_laminar("Insula_L"), is_laminar("Thalamus_L")
     (True, False)
     """
+    for side in ("Left-", "Right-", "L_", "R_"):
+        name = name.removeprefix(side)
     return not name.startswith(NOT_LAMINAR)
 
 
@@ -111,6 +119,8 @@ class Subject:
     voxels
         What was measured at the person's own voxels or vertices (grey matter, BOLD, connectome, synaptic
         density), or None.
+    events
+        Run name -> table with onset and duration in s and what happened (BIDS events). Empty if there are none.
 
     Examples
     --------
@@ -132,8 +142,10 @@ class Subject:
     atlas: Atlas | None = None
     provenance: Mapping[str, str] = field(default_factory=dict)
     voxels: VoxelData | None = None
+    events: Mapping[str, pd.DataFrame] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "events", MappingProxyType(dict(self.events)))
         object.__setattr__(self, "bold", MappingProxyType(dict(self.bold)))
         object.__setattr__(self, "provenance", MappingProxyType(dict(self.provenance)))
 
@@ -160,6 +172,7 @@ class Subject:
         connectome_units: str = "arbitrary",
         bold_units: str = "arbitrary",
         voxels: VoxelData | None = None,
+        events: Mapping[str, pd.DataFrame] | None = None,
     ) -> Subject:
         """Check arrays and make a Subject of them.
 
@@ -200,6 +213,8 @@ class Subject:
             Units, where the arrays do not carry ``attrs["units"]`` themselves.
         voxels
             The person's own voxels; of the same regions. See :meth:`from_voxels`.
+        events
+            Run name -> table of events; the runs are those of ``bold``.
 
         Raises
         ------
@@ -261,6 +276,7 @@ class Subject:
             atlas=atlas,
             provenance=notes,
             voxels=None if voxels is None else voxels.with_regions(names),
+            events=_checked_events(events, bold),
         )
 
     @classmethod
@@ -493,6 +509,19 @@ def _checked_bold(
             repetition_time_s=tr,
         )
     return result
+
+
+def _checked_events(
+    events: Mapping[str, pd.DataFrame] | None, bold: Mapping[str, Any] | None
+) -> dict[str, pd.DataFrame]:
+    for run, listed in (events or {}).items():
+        if run not in (bold or {}):
+            raise InputError(
+                f"events: there is no BOLD run '{run}'{nearest(run, bold or {})}; name the run they are of."
+            )
+        if "onset" not in listed.columns:
+            raise InputError(f"events '{run}': the column 'onset' is missing; give onset and duration in seconds.")
+    return {run: listed.copy() for run, listed in (events or {}).items()}
 
 
 def _repetition_time(value: Any, given: float | None, what: str) -> float:

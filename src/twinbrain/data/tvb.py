@@ -147,10 +147,10 @@ def _table(path: Path, member: str, rows: list[list[str]], width: int) -> Float:
 
 
 def _centres(path: Path, member: str, rows: list[list[str]]) -> tuple[tuple[str, ...], Float]:
-    if len(rows[0]) == 4 and not is_number(rows[0][1]):  # a header of words
+    if len(rows[0]) >= 4 and not is_number(rows[0][1]):  # a header of words
         rows = rows[1:]
     for k, row in enumerate(rows):
-        if len(row) != 4:
+        if len(row) < 4:  # some layouts have further columns
             raise InputError(
                 f"{path}, {member}, row {k + 1}: {len(row)} cells were found, but a name and x, y, z (mm) are needed; "
                 "complete the row."
@@ -159,7 +159,7 @@ def _centres(path: Path, member: str, rows: list[list[str]]) -> tuple[tuple[str,
     if len(set(names)) < len(names):
         twice = next(name for k, name in enumerate(names) if name in names[:k])
         raise InputError(f"{path}, {member}: region '{twice}' is there twice; keep one.")
-    return names, _table(path, member, [row[1:] for row in rows], 3)
+    return names, _table(path, member, [row[1:4] for row in rows], 3)
 
 
 def _square(path: Path, member: str, rows: list[list[str]], n: int) -> Float:
