@@ -42,7 +42,14 @@ _GROUPS = {
     ],
     "Model": ["Network", "Estimate", "ParameterSet", "parameter_set", "Drive"],
     "Simulation": ["simulate", "Record", "Run"],
-    "Beyond the copy": ["effective_connectivity", "EffectiveConnectivity", "private_variability", "PrivateVariability"],
+    "Beyond the copy": [
+        "effective_connectivity",
+        "EffectiveConnectivity",
+        "private_variability",
+        "PrivateVariability",
+        "evidence",
+        "Evidence",
+    ],
     "Fit and comparison": ["assimilate", "Fit", "compare", "Similarity"],
     "Analysis": [
         "analyse",

@@ -61,6 +61,8 @@ if TYPE_CHECKING:
     from twinbrain.errors import CorruptFile as CorruptFile
     from twinbrain.errors import InputError as InputError
     from twinbrain.errors import Interrupted as Interrupted
+    from twinbrain.experiment.evidence import Evidence as Evidence
+    from twinbrain.experiment.evidence import evidence as evidence
     from twinbrain.experiment.synthetic_bids import synthetic_bids as synthetic_bids
     from twinbrain.export.results import export as export
     from twinbrain.network import Estimate as Estimate
@@ -85,6 +87,7 @@ _HOME = {
     "Drive": "drive",
     "EffectiveConnectivity": "assimilate.effective",
     "Estimate": "network",
+    "Evidence": "experiment.evidence",
     "Fit": "assimilate.fit",
     "Granger": "analyse.causality",
     "InputError": "errors",
@@ -113,6 +116,7 @@ _HOME = {
     "distance_to_criticality": "analyse.criticality_trend",
     "distances_between": "analyse.surrogates",
     "effective_connectivity": "assimilate.effective",
+    "evidence": "experiment.evidence",
     "export": "export.results",
     "fcd_distance": "analyse.fcd",
     "functional_connectivity": "analyse.connectivity",
