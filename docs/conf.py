@@ -20,7 +20,7 @@ release = version = twinbrain.__version__
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 myst_enable_extensions = ["colon_fence"]
 myst_heading_anchors = 3
-exclude_patterns = ["_build", "api/*.inc"]
+exclude_patterns = ["_build", "**/*.inc"]
 html_theme = "furo"
 html_title = f"twinbrain {release}"
 autodoc_typehints = "none"

@@ -108,7 +108,7 @@ def fill(section: Section, data: xr.Dataset, table: pd.DataFrame) -> None:
         + ". "
         + (
             f"Beside each value stands what {nulls} surrogates give, series without the property in question: phases "
-            "randomised, AR(1) for spectra. "
+            f"randomised, AR(1) for spectra; with {nulls} of them no p by rank can be below {2 / (nulls + 1):.2g}. "
             if nulls
             else "No surrogates were drawn, so no value has its null. "
         )

@@ -214,9 +214,9 @@ def dynamics_figure(
     present = np.zeros(len(value), dtype=bool)
     for side, (share, null) in shares.items():
         look = LOOKS[side]
-        for part, line, label in ((share, "-", look.label), (null, ":", f"{look.label}, surrogates")):
+        for part, line, label in ((share, "-", look.label), (null, ":", "")):
             if np.isfinite(part).all():
-                last.plot(edges[1:], np.cumsum(part), line, color=look.colour, linewidth=1.3, label=label)
+                last.plot(edges[1:], np.cumsum(part), line, color=look.colour, linewidth=1.3, label=label or None)
                 present |= part > 1e-3
     if present.any():
         first, final = np.flatnonzero(present)[[0, -1]]
@@ -224,7 +224,7 @@ def dynamics_figure(
     style.title(last, "Distribution")
     last.set_xlabel("likeness of two windows")
     last.set_ylabel("cumulative share")
-    last.legend(frameon=False, loc="upper left", handlelength=1.4, fontsize=7.5)
+    last.legend(frameon=False, loc="best", handlelength=1.4)
     return figure
 
 
@@ -257,8 +257,7 @@ def causality_figure(names: Sequence[str], strength: Mapping[str, Array], q: Map
         axis.spines[:].set_visible(False)
         axis.set_xticks([])
         axis.set_yticks([])
-        axis.set_aspect("equal")
-        axis.set_xlim(-1.75, 1.75)
+        axis.set_xlim(-2.0, 2.0)  # about as wide as the panel is, so that the circle is round
         axis.set_ylim(-1.35, 1.4)
         look = LOOKS[side]
         found = 0
