@@ -152,13 +152,17 @@ def _uniformity(builds: int) -> tuple[float, float]:
             here = (population[targets] == target) & (population[sources] == source)
             n_s, n_t, degree = a.size[source], a.size[target], a.in_degree[target]
             found = np.bincount(sources[here] - a.first[source], minlength=n_s)
-            p_source.append(stats.chisquare(found).pvalue)
-            # targets: synapses of one source fall into n_t x degree slots without replacement (multivariate
-            # hypergeometric), so the statistic is smaller than a multinomial one by the unused share of slots
             hit = np.bincount(targets[here] - a.first[target], minlength=n_t)
-            m, slots = hit.sum(), n_t * degree
-            x2 = ((hit - m / n_t) ** 2 / (m / n_t)).sum() / ((slots - m) / (slots - 1))
-            p_target.append(stats.chi2.sf(x2, n_t - 1))
+            # the synapses of a pair fall into the slots of a space without replacement (multivariate hypergeometric),
+            # so the statistic is smaller than a multinomial one by the unused share of slots
+            same = a.voxel[population[targets]] == a.voxel[source]
+            side = same if a.voxel[target] == a.voxel[source] else ~same
+            out_slots = np.bincount(sources[side & (population[sources] == source)] - a.first[source], minlength=n_s)
+            for count, slots, p in ((found, out_slots, p_source), (hit, np.full(n_t, degree), p_target)):
+                m, total = count.sum(), slots.sum()
+                expected = m * slots / total
+                x2 = ((count - expected) ** 2 / expected).sum() / ((total - m) / (total - 1))
+                p.append(stats.chi2.sf(x2, len(count) - 1))
     return stats.kstest(p_source, "uniform").pvalue, stats.kstest(p_target, "uniform").pvalue
 
 

@@ -1,10 +1,7 @@
-"""Stored wiring: every neuron gets exactly its in-degree, whatever the number of threads that build it.
+"""Stored wiring: the synapses of the slot map, written down as source-major lists sorted by target.
 
-For a target population p of N neurons with in-degree K there are N K in-slots. How many of them each source
-population fills comes from one systematic rounding of the expected numbers with a keyed offset: every count is
-within 1 of its expectation, the mean over seeds is exact, and the counts add up to N K. A keyed shuffle spreads
-them over the slots (slot // K is the target neuron), and a keyed draw picks the source neuron uniformly within its
-population, never the target itself. Everything about population p depends on (seed, p) alone.
+Every thread writes the lists of its own sources straight to their place, so that building needs no memory besides the
+result, and the result does not depend on the number of threads.
 """
 
 from __future__ import annotations
@@ -17,55 +14,33 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from twinbrain.kernels.random import U32, U64, below, derive_key, philox4x32, source_checksum
+from twinbrain.kernels.random import INLINE, U32, U64, source_checksum
+from twinbrain.kernels.slots import (
+    BATCH,
+    FIRST,
+    LANES,
+    PAIR,
+    SCRATCH,
+    SIZE,
+    SLOTS,
+    SOURCE,
+    Anatomy,
+    Gains,
+    SlotMap,
+    T,
+    W,
+    X,
+    build_map,
+    to_pairs,
+    to_positions,
+    to_targets,
+)
 from twinbrain.parallel import run_threads
 
-__all__ = ["Anatomy", "Wiring", "build_wiring", "part_cuts"]
+__all__ = ["Anatomy", "Gains", "SlotMap", "Wiring", "build_map", "build_wiring", "part_cuts", "write_lists"]
 
 _SLOW = {"nogil": True, "boundscheck": False, "error_model": "numpy", "cache": True}
-_LOW, _SHIFT = U64(0xFFFFFFFF), U64(32)
-
-
-@dataclass(frozen=True, eq=False)
-class Anatomy:
-    """What the wiring is built from, as plain arrays (P populations, V voxels, C circuits of up to L populations).
-
-    Attributes
-    ----------
-    size, first, in_degree, local : ndarray (P,)
-        Neurons of the population, its first neuron, synapses per neuron, and its place within the circuit.
-    voxel : ndarray (P,)
-        Voxel of the population.
-    voxel_population : ndarray (V + 1,)
-        First population of each voxel.
-    kind : ndarray (V,)
-        Circuit of each voxel.
-    sources : ndarray (C, L, L + 1); sign : (C, L); projecting : (C, L)
-        Circuit tables; the last column of ``sources`` is the long-range share.
-    partner_pointer, partner, partner_share
-        The voxel projection in CSR form: row = target voxel; each row sums to 1.
-    """
-
-    size: NDArray[np.int64]
-    first: NDArray[np.int64]
-    in_degree: NDArray[np.int64]
-    local: NDArray[np.int64]
-    voxel: NDArray[np.int64]
-    voxel_population: NDArray[np.int64]
-    kind: NDArray[np.int64]
-    sources: NDArray[np.float64]
-    sign: NDArray[np.int64]
-    projecting: NDArray[np.float64]
-    partner_pointer: NDArray[np.int64]
-    partner: NDArray[np.int64]
-    partner_share: NDArray[np.float64]
-
-    def arrays(self) -> tuple[NDArray[np.int64] | NDArray[np.float64], ...]:
-        """Return the arrays in the order in which the kernels take them."""
-        return (
-            self.size, self.first, self.in_degree, self.local, self.voxel, self.voxel_population, self.kind,
-            self.sources, self.sign, self.projecting, self.partner_pointer, self.partner, self.partner_share,
-        )  # fmt: skip
+_TOGETHER = 1 << 14  # synapses that are sorted together, by target; then each goes to the list of its source
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,17 +52,19 @@ class Wiring:
     pointer : ndarray int64 (N + 1,)
         The synapses of source j are ``pointer[j] ... pointer[j + 1] - 1``.
     targets : ndarray uint32 (synapses,)
-    weights : ndarray uint8 or uint16 (synapses,)
-        0 ... 255; as uint16 with a second, independent weight in the upper byte (NMDA or GABA_B) if a sign has two
-        live channels.
+    weights : ndarray uint8, uint16 or uint32 (synapses,)
+        0 ... 255; with a second, independent weight in the upper half (NMDA or GABA_B) if a sign has two live channels.
     multapses : int
         Synapses beyond the first between the same two neurons.
+    weight_bits : int
+        Bits of one weight: 8, or 16 if an edge rule has a gain above 1.
     """
 
     pointer: NDArray[np.int64]
     targets: NDArray[np.uint32]
-    weights: NDArray[np.uint8] | NDArray[np.uint16]
+    weights: NDArray[np.uint8] | NDArray[np.uint16] | NDArray[np.uint32]
     multapses: int
+    weight_bits: int = 8
 
     @property
     def nbytes(self) -> int:
@@ -101,192 +78,220 @@ class Wiring:
         return self.targets[order].astype(np.int64), sources[order]
 
 
-@njit(**_SLOW)
-def _give(loc, sign, size, own, wanted, amount):
-    """Hand ``amount`` of share to admissible populations of a sign: by their shares, else by size; False if none."""
-    total = 0.0
-    neurons = 0
-    for q in range(loc.shape[0]):
-        if sign[q] == wanted and size[q] > (1 if q == own else 0):
-            total += loc[q]
-            neurons += size[q]
-    if neurons == 0:
-        return False
-    for q in range(loc.shape[0]):
-        if sign[q] == wanted and size[q] > (1 if q == own else 0):
-            loc[q] += amount * (loc[q] / total if total > 0 else size[q] / neurons)
-    return True
+@njit(**INLINE)
+def weigh(bits, gain, two_weights):
+    """Return both weights of a synapse after its gain (in 1/256) from its 16 random bits."""
+    first = np.int64(bits & U32(255))
+    second = np.int64(U32(bits >> U32(8)) & U32(255)) if two_weights else np.int64(0)
+    if gain != 256:
+        first = (first * gain + 128) >> 8
+        second = (second * gain + 128) >> 8
+    return first, second
 
 
 @njit(**_SLOW)
-def source_shares(
-    p, loc, partner_total, size, first, in_degree, local, voxel, voxel_population, kind, sources, sign, projecting,
-    partner_pointer, partner, partner_share
-):  # fmt: skip
-    """Write the share of each local population into ``loc`` and return the long-range share of population p.
+def _sort(keys, spare, count, n, bits):
+    """Sort n keys by their upper 32 bits, ``bits`` of which are used: a stable radix sort from the lowest digit up."""
+    width = 11 if n >= 4096 else 8
+    digits = 1 << width
+    here, there = keys, spare
+    low = 0
+    while low < bits:
+        shift = U64(32 + low)
+        mask = U64(digits - 1)
+        count[:digits] = 0
+        for i in range(n):
+            count[np.int64((here[i] >> shift) & mask)] += 1
+        total = 0
+        for k in range(digits):
+            c = count[k]
+            count[k] = total
+            total += c
+        for i in range(n):
+            digit = np.int64((here[i] >> shift) & mask)
+            there[count[digit]] = here[i]
+            count[digit] += 1
+        here, there = there, here
+        low += width
+    return here
 
-    A source without an admissible neuron passes its share to populations of its sign in the voxel, then to the long
-    range; a voxel without long-range partners keeps that share at home, with its excitatory populations first.
-    ``partner_total[0]`` receives the summed share of the partner voxels that can send. Returns -1 if no source is left.
-    """
-    v = voxel[p]
-    c = kind[v]
-    a = voxel_population[v]
-    n = voxel_population[v + 1] - a
-    own = local[p]
-    loc[:] = 0.0
-    longrange = sources[c, own, sources.shape[2] - 1]
-    orphan_e = 0.0
-    orphan_i = 0.0
-    here = size[a : a + n]
-    for q in range(n):
-        share = sources[c, own, q]
-        if here[q] > (1 if q == own else 0):
-            loc[q] = share
-        elif sign[c, q] > 0:
-            orphan_e += share
-        else:
-            orphan_i += share
-    if orphan_e > 0 and not _give(loc[:n], sign[c, :n], here, own, 1, orphan_e):
-        longrange += orphan_e
-    if orphan_i > 0 and not _give(loc[:n], sign[c, :n], here, own, -1, orphan_i):
-        longrange += orphan_i
-    total = 0.0
-    for k in range(partner_pointer[v], partner_pointer[v + 1]):
-        w = partner[k]
-        b = voxel_population[w]
-        for q in range(voxel_population[w + 1] - b):
-            if projecting[kind[w], q] > 0 and size[b + q] > 0:
-                total += partner_share[k]
-                break
-    partner_total[0] = total
-    if total <= 0 and longrange > 0:
-        if not _give(loc[:n], sign[c, :n], here, own, 1, longrange) and not _give(
-            loc[:n], sign[c, :n], here, own, -1, longrange
-        ):
-            return -1.0
-        longrange = 0.0
-    return longrange
+
+@njit(**_SLOW)
+def _out_degrees(ins, spaces, moved_source, moved_target, degree):
+    """Count the synapses of every source neuron (no rule removes one)."""
+    for q in range(ins.shape[0]):
+        size = np.int64(ins[q, SIZE])
+        first = np.int64(ins[q, FIRST])
+        near, far = np.int64(spaces[2 * q, SLOTS]), np.int64(spaces[2 * q + 1, SLOTS])
+        for s in range(size):
+            degree[first + s] = (near - s + size - 1) // size + (far - (size - 1 - s) + size - 1) // size
+    for i in range(moved_source.shape[0]):
+        degree[moved_source[i]] += 1
+        degree[moved_target[i]] -= 1
 
 
 @cache
-def _make_wire(checksum: int) -> Any:
-    """Return the function that wires a range of populations."""
+def _make_lists(checksum: int) -> Any:
+    @njit(**INLINE)
+    def collect(
+        z, divide, n, e, first, keys, row_of, weight_of, m, two_weights, weight_bits, ins, inverse, spaces, pointer,
+        target, start, shift, gain
+    ):  # fmt: skip
+        """Resolve the n out-slots in the scratch space, append their synapses from place m; returns the new end."""
+        a = pointer[e]
+        b = pointer[e + 1]
+        whole = (n + LANES - 1) // LANES * LANES
+        to_positions(z, n, spaces[e])
+        to_pairs(z, whole, start[a:b])
+        to_targets(z, whole, divide, ins, inverse, target[a:b], shift[a:b])
+        for i in range(n):
+            row = z[SOURCE + i]
+            g = np.int64(gain[a + z[PAIR + i]]) if gain.shape[0] > 0 else 256
+            t = z[T + i]
+            if g != 0 and t != U32(U32(first) + row):
+                w0, w1 = weigh(z[W + i], g, two_weights)
+                keys[m] = (U64(t) << U64(32)) | U64(m)
+                row_of[m] = row
+                weight_of[m] = U32(w0 | (w1 << weight_bits))
+                m += 1
+        return m
 
     @njit(**_SLOW)
-    def wire(
-        p0, p1, slot_first, source, weights, r0, r1, k0, k1, size, first, in_degree, local, voxel, voxel_population,
-        kind,
-        sources, sign, projecting, partner_pointer, partner, partner_share
+    def lists(
+        j0, j1, count_only, begin, targets, weights, two_weights, weight_bits, ins, inverse, spaces, pointer, target,
+        start, shift, gain, moved_pointer, moved_source, moved_target, moved_bits
     ):  # fmt: skip
-        """Write source and weights of the in-slots of populations p0 ... p1 - 1; -1, or one without a source."""
+        """Write the lists of source neurons j0 ... j1 - 1 (or count them into ``begin``); returns the multapses."""
         if checksum < 0:  # never: it makes the checksum part of the compiled function
-            return -2
-        loc = np.empty(sources.shape[1])
-        partner_total = np.empty(1)
-        keep = U64(255) if weights.itemsize == 1 else U64(65535)
-        for p in range(p0, p1):
-            degree = in_degree[p]
-            m = size[p] * degree
-            if m == 0:
+            return -1
+        z = np.zeros(SCRATCH, np.uint32)
+        divide = np.zeros(BATCH)
+        count = np.zeros(1 << 11, np.int64)
+        fill = np.zeros(_TOGETHER, np.int64)
+        capacity: Any = 0
+        keys = np.empty(0, np.uint64)
+        spare = np.empty(0, np.uint64)
+        row_of = np.empty(0, np.uint32)
+        weight_of = np.empty(0, np.uint32)
+        last = np.int64(ins[-1, FIRST]) + np.int64(ins[-1, SIZE])
+        bits = 1
+        while last >> bits > 0:
+            bits += 1
+        multapses = 0
+        for q in range(ins.shape[0]):
+            size = np.int64(ins[q, SIZE])
+            first = np.int64(ins[q, FIRST])
+            s0: Any = max(j0 - first, 0)
+            s1: Any = min(j1 - first, size)
+            if s0 >= s1:
                 continue
-            longrange = source_shares(
-                p, loc, partner_total, size, first, in_degree, local, voxel, voxel_population, kind, sources, sign,
-                projecting, partner_pointer, partner, partner_share
-            )  # fmt: skip
-            if longrange < 0:
-                return p
-            v = voxel[p]
-            a = voxel_population[v]
-            u0, u1, _, _ = philox4x32(U64(p) & _LOW, U64(p) >> _SHIFT, U64(0), U64(0), r0, r1)
-            offset = (np.float64(u0) + np.float64(u1) * 2.0**-32) * 2.0**-32
-            base = slot_first[p]
-            cells = source[base : base + m]
-            # systematic rounding: cell k gets floor(m cum_k + offset) - floor(m cum_{k-1} + offset) slots
-            cum = 0.0
-            done = 0
-            for q in range(voxel_population[v + 1] - a):
-                cum += loc[q]
-                upto = min(m, np.int64(np.floor(m * cum + offset)))
-                for k in range(done, upto):
-                    cells[k] = U32(a + q)
-                done = max(done, upto)
-            last = a
-            if longrange > 0:
-                for k in range(partner_pointer[v], partner_pointer[v + 1]):
-                    w = partner[k]
-                    b = voxel_population[w]
-                    n = voxel_population[w + 1] - b
-                    total = 0.0
-                    for q in range(n):
-                        if size[b + q] > 0:
-                            total += projecting[kind[w], q]
-                    if total <= 0:
-                        continue
-                    for q in range(n):
-                        if size[b + q] > 0 and projecting[kind[w], q] > 0:
-                            cum += longrange * partner_share[k] / partner_total[0] * projecting[kind[w], q] / total
-                            last = b + q
-                            upto = min(m, np.int64(np.floor(m * cum + offset)))
-                            for t in range(done, upto):
-                                cells[t] = U32(b + q)
-                            done = max(done, upto)
-            else:
-                for q in range(voxel_population[v + 1] - a):
-                    if loc[q] > 0:
-                        last = a + q
-            for k in range(done, m):  # what floating-point rounding of the last sum left over
-                cells[k] = U32(last)
-            # one keyed pass: settle slot i by a forward shuffle, then pick its source neuron and weights
-            for i in range(m):
-                x0, x1, x2, x3 = philox4x32(U64(i) & _LOW, U64(i) >> _SHIFT, U64(p) & _LOW, U64(p) >> _SHIFT, k0, k1)
-                r = i + below(m - i, x0, x1)
-                origin = np.int64(cells[r])
-                cells[r] = cells[i]
-                if origin == p:
-                    s = below(size[p] - 1, x2, x3)
-                    if s >= i // degree:
-                        s += 1
-                else:
-                    s = below(size[origin], x2, x3)
-                cells[i] = U32(first[origin] + s)
-                weights[base + i] = x3 & keep
-        return -1
+            near, far = np.int64(spaces[2 * q, SLOTS]), np.int64(spaces[2 * q + 1, SLOTS])
+            width: Any = near // size + far // size + 2
+            rows: Any = max(1, _TOGETHER // width)
+            room = rows * width + moved_pointer[q + 1] - moved_pointer[q]
+            if room > capacity:
+                capacity = room
+                keys = np.empty(capacity, np.uint64)
+                spare = np.empty(capacity, np.uint64)
+                row_of = np.empty(capacity, np.uint32)
+                weight_of = np.empty(capacity, np.uint32)
+            own_gain = 256
+            if gain.shape[0] > 0:
+                for i in range(pointer[2 * q], pointer[2 * q + 1]):
+                    if target[i] == q:
+                        own_gain = np.int64(gain[i])
+            extra = moved_pointer[q]
+            for c in range(s0, s1, rows):
+                d: Any = min(c + rows, s1)
+                m: Any = 0
+                for side in range(2):
+                    e = 2 * q + side
+                    slots = far if side else near
+                    n = 0
+                    for s in range(c, d):
+                        x = size - 1 - s if side else s
+                        while x < slots:
+                            z[X + n] = U32(x)
+                            z[SOURCE + n] = U32(s - c)
+                            n += 1
+                            x += size
+                            if n == BATCH:
+                                m = collect(
+                                    z, divide, n, e, first + c, keys, row_of, weight_of, m, two_weights, weight_bits,
+                                    ins, inverse, spaces, pointer, target, start, shift, gain
+                                )  # fmt: skip
+                                n = 0
+                    if n > 0:
+                        m = collect(
+                            z, divide, n, e, first + c, keys, row_of, weight_of, m, two_weights, weight_bits, ins,
+                            inverse, spaces, pointer, target, start, shift, gain
+                        )  # fmt: skip
+                while extra < moved_pointer[q + 1] and moved_source[extra] < first + c:
+                    extra += 1
+                while extra < moved_pointer[q + 1] and moved_source[extra] < first + d:
+                    if own_gain != 0:
+                        w0, w1 = weigh(moved_bits[extra], own_gain, two_weights)
+                        keys[m] = (U64(moved_target[extra]) << U64(32)) | U64(m)
+                        row_of[m] = moved_source[extra] - U32(first + c)
+                        weight_of[m] = U32(w0 | (w1 << weight_bits))
+                        m += 1
+                    extra += 1
+                if count_only:
+                    for i in range(m):
+                        begin[first + c + np.int64(row_of[i])] += 1
+                    continue
+                ordered = _sort(keys, spare, count, m, bits)
+                fill[: d - c] = begin[first + c : first + d]
+                for i in range(m):
+                    k = np.int64(ordered[i] & U64(0xFFFFFFFF))
+                    t = U32(ordered[i] >> U64(32))
+                    row = np.int64(row_of[k])
+                    o = fill[row]
+                    fill[row] = o + 1
+                    targets[o] = t
+                    weights[o] = weight_of[k]
+                    multapses += o > begin[first + c + row] and targets[o - 1] == t
+        return multapses
 
-    return wire
-
-
-@njit(**_SLOW)
-def _count_sources(source, s0, s1, count):
-    for k in range(source.shape[0]):
-        s = np.int64(source[k])
-        if s0 <= s < s1:
-            count[s + 1] += 1
+    return lists
 
 
-@njit(**_SLOW)
-def _sort_by_source(source, drawn, s0, s1, position, slot_first, size, first, in_degree, targets, weights):
-    """Write the synapses of sources s0 ... s1 - 1 into their lists; targets come in ascending order."""
-    for p in range(size.shape[0]):
-        k = slot_first[p]
-        for t in range(size[p]):
-            for _ in range(in_degree[p]):
-                s = np.int64(source[k])
-                if s0 <= s < s1:
-                    q = position[s]
-                    position[s] = q + 1
-                    targets[q] = U32(first[p] + t)
-                    weights[q] = drawn[k]
-                k += 1
+def write_lists(slots: SlotMap, threads: int = 1) -> Wiring:
+    """Write down all synapses of a slot map; the same for any number of threads."""
+    lists = _make_lists(source_checksum())
+    neurons = slots.neurons
+    two, bits = slots.two_weights, slots.weight_bits
+    kind = {(False, 8): np.uint8, (True, 8): np.uint16, (False, 16): np.uint16, (True, 16): np.uint32}[(two, bits)]
+    degree = np.zeros(neurons + 1, np.int64)
+    none = np.empty(0, np.uint32), np.empty(0, kind)
+    edges = np.linspace(0, neurons, threads + 1).astype(np.int64)
+    if len(slots.gain) and (slots.gain == 0).any():
+
+        def count(k: int) -> None:
+            lists(edges[k], edges[k + 1], True, degree, *none, two, bits, *slots.arrays)
+
+        run_threads(count, threads)
+    else:
+        _out_degrees(slots.ins, slots.spaces, slots.moved_source, slots.moved_target, degree)
+    pointer = np.concatenate([[0], np.cumsum(degree[:-1])])
+    total = int(pointer[-1])
+    targets, weights = np.empty(total, np.uint32), np.empty(total, kind)
+    edges = np.searchsorted(pointer, np.linspace(0, total, threads + 1))
+    edges[0], edges[-1] = 0, neurons
+    found = np.zeros(threads, np.int64)
+
+    def write(k: int) -> None:
+        found[k] = lists(edges[k], edges[k + 1], False, pointer, targets, weights, two, bits, *slots.arrays)
+
+    run_threads(write, threads)
+    return Wiring(pointer, targets, weights, int(found.sum()), bits)
 
 
-@njit(**_SLOW)
-def _count_multapses(pointer, targets):
-    n = 0
-    for j in range(pointer.shape[0] - 1):
-        for q in range(pointer[j] + 1, pointer[j + 1]):
-            n += targets[q] == targets[q - 1]
-    return n
+def build_wiring(
+    anatomy: Anatomy, seed: int, two_weights: bool, threads: int = 1, gains: Gains | None = None
+) -> Wiring:
+    """Build the synapses of a network; see :func:`~twinbrain.kernels.slots.build_map` for what it needs and raises."""
+    return write_lists(build_map(anatomy, seed, two_weights, threads, gains), threads)
 
 
 @njit(**_SLOW)
@@ -309,65 +314,3 @@ def part_cuts(wiring: Wiring, first_neuron: NDArray[np.int64]) -> NDArray[np.uin
     cuts = np.zeros((len(first_neuron), len(wiring.pointer) - 1), np.uint32)
     _cut_lists(wiring.pointer, wiring.targets, np.asarray(first_neuron, np.int64), cuts)
     return cuts
-
-
-def build_wiring(anatomy: Anatomy, seed: int, two_weights: bool, threads: int = 1) -> Wiring:
-    """Build the synapses of a network.
-
-    Parameters
-    ----------
-    anatomy
-        Populations, circuits and projection.
-    seed
-        Same seed, same synapses, for any number of threads.
-    two_weights
-        Draw an independent second weight for every synapse.
-    threads
-        Threads to build with.
-
-    Raises
-    ------
-    ValueError
-        If a population has no possible source (the message names it by number).
-    """
-    slots = anatomy.size * anatomy.in_degree
-    slot_first = np.concatenate([[0], np.cumsum(slots)])
-    if slots.max() >= 2**32:
-        raise ValueError(f"population {slots.argmax()} has {slots.max():,} synapses, and at most 2^32 can be shuffled")
-    total = int(slot_first[-1])
-    neurons = int(anatomy.size.sum())
-    source = np.empty(total, np.uint32)
-    drawn = np.empty(total, np.uint16 if two_weights else np.uint8)
-    keys = [U64(k) for purpose in ("rounding", "synapse") for k in derive_key(seed, purpose)]
-    borders = np.searchsorted(slot_first, np.linspace(0, total, threads + 1))
-    borders[0], borders[-1] = 0, len(slots)
-    bad = np.full(threads, -1, np.int64)
-
-    wire_populations = _make_wire(source_checksum())
-
-    def wire(k: int) -> None:
-        bad[k] = wire_populations(
-            borders[k], borders[k + 1], slot_first, source, drawn, *keys, *anatomy.arrays()
-        )  # fmt: skip
-
-    run_threads(wire, threads)
-    if bad.max() >= 0:
-        raise ValueError(
-            f"population {bad.max()} has no possible source: its voxel holds no other neuron and no partner"
-        )
-    pointer = np.zeros(neurons + 1, np.int64)
-    edges = np.linspace(0, neurons, threads + 1).astype(np.int64)
-    run_threads(lambda k: _count_sources(source, edges[k], edges[k + 1], pointer), threads)
-    np.cumsum(pointer, out=pointer)
-    position = pointer[:-1].copy()
-    targets = np.empty(total, np.uint32)
-    weights = np.empty_like(drawn)
-
-    def sort(k: int) -> None:
-        _sort_by_source(
-            source, drawn, edges[k], edges[k + 1], position, slot_first, anatomy.size, anatomy.first,
-            anatomy.in_degree, targets, weights
-        )  # fmt: skip
-
-    run_threads(sort, threads)
-    return Wiring(pointer, targets, weights, int(_count_multapses(pointer, targets)))

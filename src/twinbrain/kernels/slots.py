@@ -1,0 +1,619 @@
+"""The slot map: which synapse joins which neurons, without a list of synapses.
+
+A target population p of N_p neurons with in-degree K_p has N_p K_p *in-slots*; in-slot u belongs to its neuron
+u // K_p. A source population q has two spaces of *out-slots*, near (for targets in its own voxel) and far (for other
+voxels); an out-slot x belongs to its neuron x mod N_q (counted from the last neuron in the far space, so that both
+together are even). How many synapses M_pq go from q to p comes from one systematic rounding of the expected numbers
+with a keyed offset: every count is within 1 of its expectation, the mean over seeds is exact, and the counts onto p
+add up to N_p K_p. The synapses of a pair are M_pq consecutive positions of q's shuffled out-space and M_pq consecutive
+positions of p's shuffled in-space, one for one; the shuffles are keyed bijections (kernels/bijection.py):
+
+    out-slot x of q -- backward --> position y -- pair --> position y + shift -- forward --> in-slot u of p
+
+and the other way round. So a synapse can be found from either end, every in-degree is exact, out-degrees are even,
+and only the pairs of populations are stored (12 bytes each). The weight is a hash of the in-slot.
+
+Where source and target are the same neuron t, the source becomes neuron (t + c_p) mod N_p of the same population, c_p
+keyed: the target's in-degree stays exact, and source j has but one other neuron to look at, (j - c_p) mod N_p. These
+few synapses (about one in-degree's worth per population, whatever its size) are found once and kept as a list.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from twinbrain.kernels.bijection import (
+    MAX_SLOTS,
+    backward,
+    forward,
+    radix,
+    settle_backward,
+    settle_forward,
+    slot_bits,
+)
+from twinbrain.kernels.random import INLINE, U32, U64, derive_key, philox4x32, philox_numpy, source_checksum
+from twinbrain.parallel import run_threads
+
+__all__ = ["Anatomy", "Gains", "SlotMap", "build_map"]
+
+_SLOW = {"nogil": True, "boundscheck": False, "error_model": "numpy", "cache": True}
+_LOW, _SHIFT = U64(0xFFFFFFFF), U64(32)
+
+#: Columns of ``SlotMap.spaces`` and ``SlotMap.ins``.
+KEY, BASE, BITS, SLOTS, FIRST, DEGREE, SIZE, HOP = range(8)
+
+#: Slots that are resolved together, the length of the inner loops, and the rows of the scratch space.
+BATCH, LANES = 512, 32
+X, PAIR, R_KEY, R_BASE, R_BITS, R_SLOTS, R_FIRST, T, W, SOURCE = (k * BATCH for k in range(10))
+SCRATCH = 10 * BATCH
+
+
+@dataclass(frozen=True, eq=False)
+class Anatomy:
+    """What the wiring is built from, as plain arrays (P populations, V voxels, C circuits of up to L populations).
+
+    Attributes
+    ----------
+    size, first, in_degree, local : ndarray (P,)
+        Neurons of the population, its first neuron, synapses per neuron, and its place within the circuit.
+    voxel : ndarray (P,)
+        Voxel of the population.
+    voxel_population : ndarray (V + 1,)
+        First population of each voxel.
+    kind : ndarray (V,)
+        Circuit of each voxel.
+    sources : ndarray (C, L, L + 1); sign : (C, L); projecting : (C, L)
+        Circuit tables; the last column of ``sources`` is the long-range share.
+    partner_pointer, partner, partner_share
+        The voxel projection in CSR form: row = target voxel; each row sums to 1.
+    """
+
+    size: NDArray[np.int64]
+    first: NDArray[np.int64]
+    in_degree: NDArray[np.int64]
+    local: NDArray[np.int64]
+    voxel: NDArray[np.int64]
+    voxel_population: NDArray[np.int64]
+    kind: NDArray[np.int64]
+    sources: NDArray[np.float64]
+    sign: NDArray[np.int64]
+    projecting: NDArray[np.float64]
+    partner_pointer: NDArray[np.int64]
+    partner: NDArray[np.int64]
+    partner_share: NDArray[np.float64]
+
+    def arrays(self) -> tuple[NDArray[np.int64] | NDArray[np.float64], ...]:
+        """Return the arrays in the order in which the kernels take them."""
+        return (
+            self.size, self.first, self.in_degree, self.local, self.voxel, self.voxel_population, self.kind,
+            self.sources, self.sign, self.projecting, self.partner_pointer, self.partner, self.partner_share,
+        )  # fmt: skip
+
+
+@njit(**_SLOW)
+def _give(loc, sign, size, own, wanted, amount):
+    """Hand ``amount`` of share to admissible populations of a sign: by their shares, else by size; False if none."""
+    total = 0.0
+    neurons = 0
+    for q in range(loc.shape[0]):
+        if sign[q] == wanted and size[q] > (1 if q == own else 0):
+            total += loc[q]
+            neurons += size[q]
+    if neurons == 0:
+        return False
+    for q in range(loc.shape[0]):
+        if sign[q] == wanted and size[q] > (1 if q == own else 0):
+            loc[q] += amount * (loc[q] / total if total > 0 else size[q] / neurons)
+    return True
+
+
+@njit(**_SLOW)
+def source_shares(
+    p, loc, partner_total, size, first, in_degree, local, voxel, voxel_population, kind, sources, sign, projecting,
+    partner_pointer, partner, partner_share
+):  # fmt: skip
+    """Write the share of each local population into ``loc`` and return the long-range share of population p.
+
+    A source without an admissible neuron passes its share to populations of its sign in the voxel, then to the long
+    range; a voxel without long-range partners keeps that share at home, with its excitatory populations first.
+    ``partner_total[0]`` receives the summed share of the partner voxels that can send. Returns -1 if no source is left.
+    """
+    v = voxel[p]
+    c = kind[v]
+    a = voxel_population[v]
+    n = voxel_population[v + 1] - a
+    own = local[p]
+    loc[:] = 0.0
+    longrange = sources[c, own, sources.shape[2] - 1]
+    orphan_e = 0.0
+    orphan_i = 0.0
+    here = size[a : a + n]
+    for q in range(n):
+        share = sources[c, own, q]
+        if here[q] > (1 if q == own else 0):
+            loc[q] = share
+        elif sign[c, q] > 0:
+            orphan_e += share
+        else:
+            orphan_i += share
+    if orphan_e > 0 and not _give(loc[:n], sign[c, :n], here, own, 1, orphan_e):
+        longrange += orphan_e
+    if orphan_i > 0 and not _give(loc[:n], sign[c, :n], here, own, -1, orphan_i):
+        longrange += orphan_i
+    total = 0.0
+    for k in range(partner_pointer[v], partner_pointer[v + 1]):
+        w = partner[k]
+        b = voxel_population[w]
+        for q in range(voxel_population[w + 1] - b):
+            if projecting[kind[w], q] > 0 and size[b + q] > 0:
+                total += partner_share[k]
+                break
+    partner_total[0] = total
+    if total <= 0 and longrange > 0:
+        if not _give(loc[:n], sign[c, :n], here, own, 1, longrange) and not _give(
+            loc[:n], sign[c, :n], here, own, -1, longrange
+        ):
+            return -1.0
+        longrange = 0.0
+    return longrange
+
+
+@dataclass(frozen=True, eq=False)
+class Gains:
+    """Gains of edges between populations, R rules; several rules on one edge multiply.
+
+    Attributes
+    ----------
+    source, target : ndarray bool (R, P)
+        Populations that the rule selects.
+    near, far : ndarray bool (R,)
+        Whether the rule holds for edges inside a voxel, and between voxels.
+    gain : ndarray (R,)
+        Factor of the weights.
+    """
+
+    source: NDArray[np.bool_]
+    target: NDArray[np.bool_]
+    near: NDArray[np.bool_]
+    far: NDArray[np.bool_]
+    gain: NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class SlotMap:
+    """The synapses of a network as a rule; E pairs of populations, P populations, spaces 2 q (near) and 2 q + 1 (far).
+
+    Attributes
+    ----------
+    ins : ndarray uint32 (P, 8)
+        Key, a, m and slots of the in-space; first neuron, in-degree, neurons, and c_p.
+    inverse : ndarray (P,)
+        1 / in-degree.
+    spaces : ndarray uint32 (2 P, 4)
+        Key, a, m and slots of the out-spaces.
+    pointer : ndarray int64 (2 P + 1,)
+        The pairs of space e are ``pointer[e] ... pointer[e + 1] - 1``, in order of the target population.
+    target, start, shift : ndarray uint32 (E,)
+        Target population, first out-position, and what to add (mod 2^32) to an out-position to get the in-position.
+    gain : ndarray uint16 (E,) or (0,)
+        Gain of the pair in 1/256, if there are rules.
+    moved_pointer : ndarray int64 (P + 1,)
+        Where each population's re-routed self-connections begin.
+    moved_source, moved_target, moved_bits
+        Their source and target neuron (sorted by source) and 16 random bits for the weights.
+    two_weights : bool
+        Whether synapses carry a second, independent weight.
+    """
+
+    ins: NDArray[np.uint32]
+    inverse: NDArray[np.float64]
+    spaces: NDArray[np.uint32]
+    pointer: NDArray[np.int64]
+    target: NDArray[np.uint32]
+    start: NDArray[np.uint32]
+    shift: NDArray[np.uint32]
+    gain: NDArray[np.uint16]
+    moved_pointer: NDArray[np.int64]
+    moved_source: NDArray[np.uint32]
+    moved_target: NDArray[np.uint32]
+    moved_bits: NDArray[np.uint32]
+    two_weights: bool
+
+    @property
+    def arrays(self) -> tuple[NDArray[Any], ...]:
+        """The arrays in the order in which the kernels take them."""
+        return (
+            self.ins, self.inverse, self.spaces, self.pointer, self.target, self.start, self.shift, self.gain,
+            self.moved_pointer, self.moved_source, self.moved_target, self.moved_bits,
+        )  # fmt: skip
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes held."""
+        return sum(a.nbytes for a in self.arrays)
+
+    @property
+    def neurons(self) -> int:
+        """Number of neurons."""
+        return int(self.ins[:, SIZE].sum(dtype=np.int64))
+
+    @property
+    def synapses(self) -> int:
+        """Number of synapses before lesions."""
+        return int(self.ins[:, SLOTS].sum(dtype=np.int64))
+
+    @property
+    def weight_bits(self) -> int:
+        """Bits of one weight: 8, or 16 if a gain above 1 makes weights above 255."""
+        return 16 if len(self.gain) and int(self.gain.max()) > 256 else 8
+
+    def in_spaces(self, target: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return (pair, first in-position) of all pairs onto one population, sorted by in-position.
+
+        The view from the target's end: tests, exports and ranks that own targets use it.
+        """
+        pair = np.flatnonzero(self.target == target)
+        first = (self.start[pair] + self.shift[pair]).astype(np.int64)
+        order = np.argsort(first)
+        return pair[order], first[order]
+
+
+@njit(**INLINE)
+def pair_row(
+    p, row, amount, loc, partner_total, r0, r1, size, first, in_degree, local, voxel, voxel_population, kind, sources,
+    sign, projecting, partner_pointer, partner, partner_share
+):  # fmt: skip
+    """Write source populations and numbers of synapses of target population p; returns how many, -1 without a source.
+
+    Systematic rounding: source k gets floor(m cum_k + offset) - floor(m cum_{k-1} + offset) of the m in-slots.
+    """
+    m = size[p] * in_degree[p]
+    if m == 0:
+        return 0
+    longrange = source_shares(
+        p, loc, partner_total, size, first, in_degree, local, voxel, voxel_population, kind, sources, sign, projecting,
+        partner_pointer, partner, partner_share
+    )  # fmt: skip
+    if longrange < 0:
+        return -1
+    v = voxel[p]
+    a = voxel_population[v]
+    u0, u1, _, _ = philox4x32(U64(p) & _LOW, U64(p) >> _SHIFT, U64(0), U64(0), r0, r1)
+    offset = (np.float64(u0) + np.float64(u1) * 2.0**-32) * 2.0**-32
+    cum = 0.0
+    done = 0
+    n = 0
+    for q in range(voxel_population[v + 1] - a):
+        cum += loc[q]
+        upto = min(m, np.int64(np.floor(m * cum + offset)))
+        if loc[q] > 0:
+            row[n] = a + q
+            amount[n] = max(upto - done, 0)
+            n += 1
+        done = max(done, upto)
+    if longrange > 0:
+        for k in range(partner_pointer[v], partner_pointer[v + 1]):
+            w = partner[k]
+            b = voxel_population[w]
+            count = voxel_population[w + 1] - b
+            total = 0.0
+            for q in range(count):
+                if size[b + q] > 0:
+                    total += projecting[kind[w], q]
+            if total <= 0:
+                continue
+            for q in range(count):
+                if size[b + q] > 0 and projecting[kind[w], q] > 0:
+                    cum += longrange * partner_share[k] / partner_total[0] * projecting[kind[w], q] / total
+                    upto = min(m, np.int64(np.floor(m * cum + offset)))
+                    row[n] = b + q
+                    amount[n] = max(upto - done, 0)
+                    n += 1
+                    done = max(done, upto)
+    amount[n - 1] += m - done  # what floating-point rounding of the last sum left over
+    return n
+
+
+@cache
+def _make_pairs(checksum: int) -> Any:
+    @njit(**_SLOW)
+    def pairs(
+        fill, pointer, slots, target, start, shift, r0, r1, size, first, in_degree, local, voxel, voxel_population,
+        kind, sources, sign, projecting, partner_pointer, partner, partner_share
+    ):  # fmt: skip
+        """Count (or fill) the pairs of every out-space; returns -1, or a population without a source.
+
+        ``slots`` receives the sizes of the spaces. They are filled in order of the target population, so that each is
+        sorted by it; ``pointer`` is the cursor.
+        """
+        if checksum < 0:  # never: it makes the checksum part of the compiled function
+            return -2
+        widest = 0
+        for v in range(voxel_population.shape[0] - 1):
+            widest = max(widest, partner_pointer[v + 1] - partner_pointer[v])
+        width = sources.shape[1]
+        row = np.empty((widest + 1) * width, np.int64)
+        amount = np.empty((widest + 1) * width, np.int64)
+        loc = np.empty(width)
+        partner_total = np.empty(1)
+        for p in range(size.shape[0]):
+            n = pair_row(
+                p, row, amount, loc, partner_total, r0, r1, size, first, in_degree, local, voxel, voxel_population,
+                kind, sources, sign, projecting, partner_pointer, partner, partner_share
+            )  # fmt: skip
+            if n < 0:
+                return p
+            done = 0
+            for k in range(n):
+                if amount[k] > 0:
+                    q = row[k]
+                    e = 2 * q + (voxel[q] != voxel[p])
+                    if fill:
+                        i = pointer[e]
+                        target[i] = U32(p)
+                        start[i] = U32(slots[e])
+                        shift[i] = U32(done - slots[e])
+                    pointer[e] += 1
+                    slots[e] += amount[k]
+                    done += amount[k]
+        return -1
+
+    return pairs
+
+
+@njit(**_SLOW)
+def _pair_gains(pointer, target, chosen, wanted, near, far, gain, out):
+    """Write the product of the gains of all rules that select a pair, in 1/256."""
+    for e in range(pointer.shape[0] - 1):
+        for i in range(pointer[e], pointer[e + 1]):
+            g = 1.0
+            for k in range(gain.shape[0]):
+                reach = far[k] if e & 1 else near[k]
+                if reach and chosen[k, e >> 1] and wanted[k, target[i]]:
+                    g *= gain[k]
+            out[i] = np.uint16(min(np.floor(g * 256.0 + 0.5), 65535.0))
+
+
+@njit(**INLINE)
+def to_positions(z, n, space):
+    """Turn the first n out-slots in the scratch space into positions; fills up to whole lanes with slot 0."""
+    key, a, m, slots = space[KEY], space[BASE], space[BITS], space[SLOTS]
+    x = z[X : X + BATCH]
+    while n % LANES != 0:
+        x[n] = U32(0)
+        n += 1
+    for c in range(0, n, LANES):
+        y = x[c : c + LANES]
+        beyond = U32(0)
+        for i in range(LANES):
+            v = backward(y[i], key, a, m)
+            y[i] = v
+            beyond = U32(beyond | U32(v >= slots))
+        if beyond != 0:
+            for i in range(LANES):
+                y[i] = settle_backward(y[i], key, a, m, slots)
+
+
+@njit(**INLINE)
+def to_pairs(z, n, start):
+    """Find the pair (counted from the space's first) of each of the first n positions; n is a whole number of lanes."""
+    count = start.shape[0]
+    if count <= 12:
+        for c in range(0, n, LANES):
+            s = z[c:]
+            for i in range(LANES):
+                s[PAIR + i] = U32(0)
+            for k in range(1, count):
+                edge = start[k]
+                for i in range(LANES):
+                    s[PAIR + i] = U32(s[PAIR + i] + U32(s[X + i] >= edge))
+        return
+    for i in range(n):
+        z[PAIR + i] = U32(0)
+    while count > 1:
+        half = count >> 1
+        for i in range(n):
+            k = z[PAIR + i]  # a product, not a branch: it could not be predicted
+            z[PAIR + i] = U32(k + U32(U32(half) * U32(start[np.int64(k) + half] <= z[X + i])))
+        count -= half
+
+
+@njit(**INLINE)
+def to_targets(z, n, divide, ins, inverse, target, shift):
+    """Turn positions and pairs into target neurons and 16 random bits each; n is a whole number of lanes."""
+    x = z[X : X + BATCH]
+    for c in range(0, n, LANES):
+        for i in range(c, c + LANES):
+            k = z[PAIR + i]
+            x[i] = U32(x[i] + shift[k])
+            p = target[k]
+            z[R_KEY + i] = ins[p, KEY]
+            z[R_BASE + i] = ins[p, BASE]
+            z[R_BITS + i] = ins[p, BITS]
+            z[R_SLOTS + i] = ins[p, SLOTS]
+            z[R_FIRST + i] = ins[p, FIRST]
+            divide[i] = inverse[p]
+        s = z[c:]
+        beyond = U32(0)
+        for i in range(LANES):
+            v = forward(s[X + i], s[R_KEY + i], s[R_BASE + i], s[R_BITS + i])
+            s[X + i] = v
+            beyond = U32(beyond | U32(v >= s[R_SLOTS + i]))
+        if beyond != 0:
+            for i in range(LANES):
+                s[X + i] = settle_forward(s[X + i], s[R_KEY + i], s[R_BASE + i], s[R_BITS + i], s[R_SLOTS + i])
+        for i in range(LANES):
+            s[W + i] = slot_bits(s[X + i], s[R_KEY + i])
+        d = divide[c : c + LANES]
+        for i in range(LANES):
+            s[T + i] = U32(s[R_FIRST + i] + U32(np.int32((np.float64(s[X + i]) + 0.5) * d[i])))
+
+
+@cache
+def _make_moved(checksum: int) -> Any:
+    @njit(**_SLOW)
+    def moved(p0, p1, capacity, source, to, bits, count, ins, inverse, spaces, pointer, target, start, shift):
+        """List the self-connections of populations p0 ... p1 - 1, re-routed; returns how many there are."""
+        if checksum < 0:  # never: it makes the checksum part of the compiled function
+            return -2
+        z = np.zeros(3 * LANES, np.uint32)
+        n = 0
+        for p in range(p0, p1):
+            before = n
+            e = 2 * p
+            ki, ai, mi, si = ins[p, KEY], ins[p, BASE], ins[p, BITS], ins[p, SLOTS]
+            ko, ao, mo, so = spaces[e, KEY], spaces[e, BASE], spaces[e, BITS], spaces[e, SLOTS]
+            neurons: Any = np.int64(ins[p, SIZE])
+            first = np.int64(ins[p, FIRST])
+            hop = np.int64(ins[p, HOP])
+            per_size = 1.0 / neurons if neurons > 0 else 0.0
+            per_degree = inverse[p]
+            for i in range(pointer[e], pointer[e + 1]):
+                if target[i] != p:
+                    continue
+                y0 = np.int64(start[i])
+                y1 = np.int64(start[i + 1]) if i + 1 < pointer[e + 1] else np.int64(so)
+                for y in range(y0, y1, LANES):
+                    rest = y1 - y if y1 - y < LANES else LANES
+                    beyond = U32(0)
+                    for k in range(LANES):
+                        a = forward(U32(U32(y) + U32(k)), ko, ao, mo)
+                        b = forward(U32(U32(U32(y) + U32(k)) + shift[i]), ki, ai, mi)
+                        z[k] = a
+                        z[LANES + k] = b
+                        beyond = U32(beyond | U32(U32(a >= so) | U32(b >= si)))
+                    if beyond != 0:
+                        for k in range(rest):
+                            z[k] = settle_forward(z[k], ko, ao, mo, so)
+                            z[LANES + k] = settle_forward(z[LANES + k], ki, ai, mi, si)
+                    for k in range(LANES):
+                        x = z[k]
+                        s = U32(x - U32(U32(np.int32((np.float64(x) + 0.5) * per_size)) * U32(neurons)))
+                        t = U32(np.int32((np.float64(z[LANES + k]) + 0.5) * per_degree))
+                        z[2 * LANES + k] = U32(s == t)
+                    for k in range(rest):
+                        if z[2 * LANES + k] != 0:
+                            if n < capacity:
+                                own = np.int64(z[LANES + k]) // np.int64(ins[p, DEGREE])
+                                source[n] = U32(first + (own + hop) % neurons)
+                                to[n] = U32(first + own)
+                                bits[n] = slot_bits(z[LANES + k], ki)
+                            n += 1
+            count[p] = n - before
+        return n
+
+    return moved
+
+
+def _keys(seed: int, purpose: str, spaces: int) -> NDArray[np.uint32]:
+    """Return four random words for every space."""
+    ids = np.arange(spaces, dtype=np.uint64)
+    counter = np.zeros((spaces, 4), np.uint32)
+    counter[:, 0] = ids & _LOW
+    return philox_numpy(counter, derive_key(seed, purpose))
+
+
+def build_map(anatomy: Anatomy, seed: int, two_weights: bool, threads: int = 1, gains: Gains | None = None) -> SlotMap:
+    """Build the slot map of a network: a few numbers for every pair of populations.
+
+    Parameters
+    ----------
+    anatomy
+        Populations, circuits and projection.
+    seed
+        Same seed, same synapses.
+    two_weights
+        Give every synapse an independent second weight.
+    threads
+        Threads to build with; the result does not depend on it.
+    gains
+        Rules on edges; they change weights and nothing else.
+
+    Raises
+    ------
+    ValueError
+        If a population has no possible source (the message names it by number), or too many synapses for 32 bits.
+    """
+    a = anatomy
+    populations = len(a.size)
+    in_slots = a.size * a.in_degree
+    if in_slots.max() > MAX_SLOTS:
+        raise ValueError(f"population {in_slots.argmax()} has {in_slots.max():,} synapses, above {MAX_SLOTS:,}")
+    rounding = [U64(k) for k in derive_key(seed, "rounding")]
+    pairs = _make_pairs(source_checksum())
+    count, out_slots = np.zeros(2 * populations, np.int64), np.zeros(2 * populations, np.int64)
+    none = np.empty(0, np.uint32)
+    bad = pairs(False, count, out_slots, none, none, none, *rounding, *a.arrays())
+    if bad >= 0:
+        raise ValueError(f"population {bad} has no possible source: its voxel holds no other neuron and no partner")
+    if out_slots.max() > MAX_SLOTS:
+        worst = int(out_slots.argmax())
+        raise ValueError(f"population {worst // 2} sends {out_slots.max():,} synapses, above {MAX_SLOTS:,}")
+    pointer = np.concatenate([[0], np.cumsum(count)])
+    target, start, shift = (np.empty(int(pointer[-1]), np.uint32) for _ in range(3))
+    cursor, slots = pointer[:-1].copy(), np.zeros_like(out_slots)
+    pairs(True, cursor, slots, target, start, shift, *rounding, *a.arrays())
+
+    words = _keys(seed, "slots", 3 * populations)
+    ins = np.zeros((populations, 8), np.uint32)
+    ins[:, KEY], (ins[:, BASE], ins[:, BITS]), ins[:, SLOTS] = words[:populations, 0], radix(in_slots), in_slots
+    ins[:, FIRST], ins[:, DEGREE], ins[:, SIZE] = a.first, a.in_degree, a.size
+    ins[:, HOP] = 1 + words[:populations, 1].astype(np.int64) % np.maximum(a.size - 1, 1)
+    spaces = np.zeros((2 * populations, 4), np.uint32)
+    spaces[:, KEY], (spaces[:, BASE], spaces[:, BITS]), spaces[:, SLOTS] = (
+        words[populations:, 0], radix(out_slots), out_slots
+    )  # fmt: skip
+    inverse = 1.0 / a.in_degree
+
+    gain = np.empty(0, np.uint16)
+    if gains is not None and len(gains.gain):
+        gain = np.empty(len(target), np.uint16)
+        _pair_gains(pointer, target, gains.source, gains.target, gains.near, gains.far, gains.gain, gain)
+
+    moved_pointer, source, to, bits = _moved(ins, inverse, spaces, pointer, target, start, shift, threads)
+    return SlotMap(
+        ins, inverse, spaces, pointer, target, start, shift, gain, moved_pointer, source, to, bits, two_weights
+    )
+
+
+def _moved(
+    ins: NDArray[np.uint32],
+    inverse: NDArray[np.float64],
+    spaces: NDArray[np.uint32],
+    pointer: NDArray[np.int64],
+    target: NDArray[np.uint32],
+    start: NDArray[np.uint32],
+    shift: NDArray[np.uint32],
+    threads: int,
+) -> tuple[NDArray[np.int64], NDArray[np.uint32], NDArray[np.uint32], NDArray[np.uint32]]:
+    """Find the self-connections of all populations and return them re-routed, sorted by source then target."""
+    moved = _make_moved(source_checksum())
+    populations = len(ins)
+    count = np.zeros(populations, np.int64)
+    work = np.concatenate([[0], np.cumsum(spaces[::2, SLOTS].astype(np.int64))])
+    borders = np.searchsorted(work, np.linspace(0, work[-1], threads + 1))
+    borders[0], borders[-1] = 0, populations
+    parts: list[tuple[NDArray[np.uint32], ...]] = [()] * threads
+
+    def find(k: int) -> None:
+        p0, p1 = int(borders[k]), int(borders[k + 1])
+        expected = float((ins[p0:p1, DEGREE] + 1.0).sum())
+        capacity = int(expected + 10 * np.sqrt(expected)) + 64
+        while True:
+            lists = tuple(np.empty(capacity, np.uint32) for _ in range(3))
+            n = moved(p0, p1, capacity, *lists, count, ins, inverse, spaces, pointer, target, start, shift)
+            if n <= capacity:
+                break
+            capacity = n
+        parts[k] = tuple(x[:n] for x in lists)
+
+    run_threads(find, threads)
+    source, to, bits = (np.concatenate([part[k] for part in parts]) for k in range(3))
+    order = np.lexsort((bits, to, source))
+    return np.concatenate([[0], np.cumsum(count)]), source[order], to[order], bits[order]
