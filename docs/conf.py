@@ -41,6 +41,7 @@ _GROUPS = {
         "synthetic_bids",
     ],
     "Model": ["Network", "Estimate", "ParameterSet", "parameter_set", "Drive"],
+    "Working point": ["calibrate", "recentre", "WorkingPoint"],
     "Simulation": ["simulate", "Record", "Run"],
     "Beyond the copy": [
         "effective_connectivity",

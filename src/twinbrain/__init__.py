@@ -43,12 +43,15 @@ if TYPE_CHECKING:
     from twinbrain.analyse.surrogates import surrogate_maps as surrogate_maps
     from twinbrain.analyse.synchrony import Synchrony as Synchrony
     from twinbrain.analyse.synchrony import synchrony as synchrony
+    from twinbrain.assimilate.calibrate import calibrate as calibrate
+    from twinbrain.assimilate.calibrate import recentre as recentre
     from twinbrain.assimilate.effective import EffectiveConnectivity as EffectiveConnectivity
     from twinbrain.assimilate.effective import effective_connectivity as effective_connectivity
     from twinbrain.assimilate.fit import Fit as Fit
     from twinbrain.assimilate.fit import assimilate as assimilate
     from twinbrain.assimilate.private import PrivateVariability as PrivateVariability
     from twinbrain.assimilate.private import private_variability as private_variability
+    from twinbrain.assimilate.working_point import WorkingPoint as WorkingPoint
     from twinbrain.brain import Brain as Brain
     from twinbrain.config import Study as Study
     from twinbrain.config import read_study as read_study
@@ -103,11 +106,13 @@ _HOME = {
     "Subject": "data.subject",
     "Synchrony": "analyse.synchrony",
     "VoxelData": "data.voxels",
+    "WorkingPoint": "assimilate.working_point",
     "analyse": "analyse.analysis",
     "assimilate": "assimilate.fit",
     "autoregressive": "analyse.surrogates",
     "band_pass": "analyse.filtering",
     "between_subject_ceiling": "analyse.connectivity",
+    "calibrate": "assimilate.calibrate",
     "compare": "analyse.similarity",
     "compare_edges": "analyse.connectivity",
     "compare_nodes": "analyse.connectivity",
@@ -130,6 +135,7 @@ _HOME = {
     "private_variability": "assimilate.private",
     "read_study": "config",
     "read_subject": "data.read",
+    "recentre": "assimilate.calibrate",
     "report": "report.page",
     "sample_ids": "data.sample",
     "save": "store",

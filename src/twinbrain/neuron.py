@@ -178,11 +178,42 @@ class ParameterSet:
             "name": self.name,
             "neuron": {f.name: getattr(self.neuron, f.name) for f in fields(self.neuron)},
             "populations": {k: dict(v) for k, v in self.populations.items()},
-            "canonical_shares": self.canonical_shares,
+            "canonical_shares": self.canonical_shares
+            if isinstance(self.canonical_shares, str)
+            else list(self.canonical_shares),
             "long_range_gain": list(self.long_range_gain),
             "long_range_gain_inhibitory": self.long_range_gain_inhibitory,
             "conductance_scaling": self.conductance_scaling,
+            "reference": self.reference,
         }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> ParameterSet:
+        """Return the set that :meth:`to_dict` described.
+
+        Raises
+        ------
+        InputError
+            If a key is unknown.
+
+        Examples
+        --------
+        >>> ParameterSet.from_dict(parameter_set("asynchronous").to_dict()).long_range_gain
+        (1.0, 1.0)
+        """
+        known = [f.name for f in fields(cls)]
+        for key in data:
+            if key not in known:
+                raise InputError(f"'{key}' is not a part of a parameter set{nearest(key, known)}")
+        plain = dict(data)
+        if "neuron" in plain:
+            plain["neuron"] = NeuronParameters().changed(plain["neuron"])
+        if "populations" in plain:
+            plain["populations"] = MappingProxyType({k: dict(v) for k, v in plain["populations"].items()})
+        for key in ("canonical_shares", "long_range_gain"):
+            if key in plain and not isinstance(plain[key], str):
+                plain[key] = tuple(plain[key])
+        return cls(**{"name": "unnamed", **plain})
 
 
 _LU = "Lu et al. 2024 Natl Sci Rev 11:nwae080"
