@@ -173,7 +173,7 @@ def test_the_set_is_explicit_and_survives_as_plain_numbers(point: WorkingPoint) 
 
 
 def test_recentre_removes_the_offset_of_another_size(point: WorkingPoint) -> None:
-    wrong = replace(point, network=replace(point.network, parameters=shifted(point.network.set, 0.004)))
+    wrong = replace(point, network=replace(point.network, parameters=shifted(point.network.set, 0.008)))
     moved, right = (recentre(p, network(neurons=4800).scaled(seed=9)) for p in (wrong, point))
     assert moved.offset_hz > right.offset_hz + 0.8  # what was put in on purpose
     assert moved.network.neurons == 4800

@@ -16,6 +16,7 @@ from scipy.sparse import csr_array
 
 from twinbrain.assimilate.adjust import nmda_share_of, with_nmda_share
 from twinbrain.assimilate.linear import region_projection
+from twinbrain.assimilate.mean_field import mean_field
 from twinbrain.assimilate.search import Centre, Search, bare
 from twinbrain.assimilate.trial import Trials
 from twinbrain.assimilate.working_point import WorkingPoint
@@ -157,7 +158,8 @@ def recentre(
     members = max(2, min(8, round(80_000 / own.neurons)))
     trials = Trials(own, np.zeros((0, 0)), seed, threads, members, dt_ms)
     finder = Centre(trials, target, tolerance_hz / target, ms=3000)
-    found = finder.find(own.set, guess=0.0, slope=point.slope * (1 - min(point.loop_gain, 0.95)))
+    slope = float(np.mean([f.background_slope for f in mean_field(own, target)]))
+    found = finder.find(own.set, guess=0.0, slope=slope)
     first = finder.tried[0][1]
     settings = {**point.settings, "recentred_neurons": own.neurons, "recentred_rate_hz": finder.tried[-1][1]}
     return replace(point, network=replace(own, parameters=found), offset_hz=float(first - target), settings=settings)

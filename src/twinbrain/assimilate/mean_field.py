@@ -113,6 +113,15 @@ class CircuitField:
         return np.asarray(np.linalg.solve(loop, self.long_range.sum(axis=0)), np.float64)
 
     @property
+    def background_slope(self) -> float:
+        """Change of the background mean of every neuron that moves the whole network's rate by 1 Hz."""
+        loop = (
+            np.diag(1.0 / self.slope) - self.local.sum(axis=0) - np.outer(self.long_range.sum(axis=0), self.projecting)
+        )
+        rise = float(np.linalg.solve(loop, np.ones(len(self.slope))) @ self.projecting)
+        return 1e-3 / rise if rise > 0 else 1e-3
+
+    @property
     def own_loop(self) -> float:
         """Largest real part among the eigenvalues of the voxel's own slow loop; from 1 on it runs away by itself."""
         return float(np.linalg.eigvals(self.slope[:, None] * self.local.sum(axis=0)).real.max())

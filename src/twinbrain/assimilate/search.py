@@ -85,7 +85,9 @@ class Centre:
                 u = np.log(self.target / low[1]) / np.log(high[1] / low[1])
                 by = low[0] + width * float(np.clip(u, 0.1, 0.9))
             else:
-                move = float(np.clip((self.target - rate) * slope * 1.1, -0.05 * rheobase, 0.05 * rheobase))
+                move = float(
+                    np.clip((self.target - min(rate, 2 * self.target)) * slope * 1.2, -0.05 * rheobase, 0.05 * rheobase)
+                )
                 if len(self.tried) > 3:  # the guess was far off
                     move *= 2.0 ** (len(self.tried) - 3)
                 by += move
@@ -121,7 +123,6 @@ class Search:
     rest: Rest | None = None
     pulse: tuple[Float, Float] | None = None
     fano: float = 0.0
-    slope: float = 0.0016  # of the mean rate, current per Hz
 
     def stage(self) -> None:
         """Say that a stage is done."""
@@ -203,15 +204,13 @@ class Search:
             ]
             guess = self.parameters.neuron.background_mean - self.start.neuron.background_mean - float(np.mean(change))
         finder = Centre(self.trials, self.rate_hz)
-        self.parameters = finder.find(parameters, guess, self.slope)
+        self.parameters = finder.find(parameters, guess, float(np.mean([f.background_slope for f in fields])))
         self.lever = lever
         self.stage()
         self.fano = self.trials.fano
         if self.fano >= _FANO_LIMIT:
             return
         self.answer = self.trials.step(self.parameters, self.probes, self.rate_hz)
-        if not self.answer.jumped_to_hz:
-            self.slope = self.answer.slope * (1 - min(self.answer.gain, 0.95))
         self.note("step", rate_hz=finder.tried[-1][1], fano=self.fano, trials=len(finder.tried))
         self.stage()
 
@@ -368,7 +367,8 @@ class Search:
                     ]
                 )
                 guess = kept[0].neuron.background_mean - parameters.neuron.background_mean - float(change)
-                parameters = Centre(self.trials, self.rate_hz, 0.04).find(parameters, guess, self.slope)
+                slope = float(np.mean([f.background_slope for f in new]))
+                parameters = Centre(self.trials, self.rate_hz, 0.04).find(parameters, guess, slope)
                 row["end"] = self.try_hold(parameters)[0]
                 assert self.rest is not None
                 row |= {"rate_hz": self.rest.rate_hz, "fano": self.rest.fano}
