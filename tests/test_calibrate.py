@@ -255,7 +255,7 @@ def full(person: str, five: bool = True, **kw: Any) -> WorkingPoint:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("person", ["101309", "131217", "188145"])
+@pytest.mark.parametrize("person", ["101309", "131217", "377451"])
 def test_whole_people_get_their_working_point(person: str) -> None:
     found = full(person)
     assert abs(found.loop_gain - 0.8) < 0.06
