@@ -216,7 +216,9 @@ def nifti(path: Path, data: np.ndarray | None = None, affine: np.ndarray | None 
     import nibabel as nib
 
     data = np.random.default_rng(5).random((6, 7, 8)).astype(np.float32) if data is None else data
-    nib.save(nib.Nifti1Image(data, np.diag([3.0, 3, 3, 1]) if affine is None else affine), path)
+    image = nib.Nifti1Image(data, None)
+    image.header.set_sform(np.diag([3.0, 3, 3, 1]) if affine is None else affine, 4)  # may be wrong on purpose
+    nib.save(image, path)
     return path
 
 

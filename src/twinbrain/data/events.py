@@ -55,7 +55,7 @@ def read_events(path: str | os.PathLike[str], run_s: float | None = None) -> pd.
                 "onset and "
                 "duration in seconds."
             )
-        if table[column].dtype == object:
+        if not pd.api.types.is_numeric_dtype(table[column]):
             row, cell = next((k, c) for k, c in enumerate(table[column]) if isinstance(c, str) and not is_number(c))
             raise InputError(f"{path}, row {row + 2}, column '{column}': '{cell}' is not a number; give seconds.")
     onset, duration = table["onset"].to_numpy(float), table["duration"].to_numpy(float)

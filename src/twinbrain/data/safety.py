@@ -82,18 +82,21 @@ file.
             yield
     except InputError:
         raise
-    except (*DAMAGED, *_of_nibabel()) as error:
+    except (*DAMAGED, *_of_libraries()) as error:
         raise InputError(f"{path}: this cannot be read as {what} ({_reason(error)}); {remedy}.") from None
 
 
-def _of_nibabel() -> tuple[type[Exception], ...]:
-    """What nibabel raises that is no common exception; asked for only once something was raised."""
+def _of_libraries() -> tuple[type[Exception], ...]:
+    """What nibabel and scipy raise that is no common exception; asked for only once something was raised."""
+    from nibabel.cifti2.cifti2 import Cifti2HeaderError
     from nibabel.filebasedimages import ImageFileError
     from nibabel.spatialimages import HeaderDataError, HeaderTypeError, ImageDataError
     from nibabel.streamlines.tractogram_file import DataError, HeaderError
     from nibabel.wrapstruct import WrapStructError
+    from scipy.io.matlab import MatReadError
 
-    return ImageFileError, HeaderDataError, HeaderTypeError, ImageDataError, DataError, HeaderError, WrapStructError
+    of_images = ImageFileError, HeaderDataError, HeaderTypeError, ImageDataError, WrapStructError, Cifti2HeaderError
+    return (*of_images, DataError, HeaderError, MatReadError)
 
 
 def _reason(error: Exception) -> str:

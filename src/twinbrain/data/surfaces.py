@@ -191,8 +191,12 @@ def read_surface_map(path: str | Path) -> Float:
         size = file_size(path)
         with reading(path, "a FreeSurfer map"):
             head = path.read_bytes()[:15]
-            if head[:3] == b"\xff\xff\xff" and 15 + 4 * int(struct.unpack(">i", head[3:7])[0]) > size:
-                raise InputError(f"{path}: the header announces more vertices than the file holds; copy it again.")
+            if head[:3] != b"\xff\xff\xff" or 15 + 4 * int(struct.unpack(">i", head[3:7])[0]) > size:
+                raise InputError(
+                    f"{path}: this does not begin like a FreeSurfer map, or announces more vertices than it holds; "
+                    "copy it "
+                    "again, or convert it with mris_convert."
+                )
             values = np.asarray(nib.freesurfer.read_morph_data(str(path)), dtype=np.float64)
     else:
         raise InputError(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import math
 import os
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +23,7 @@ Float = npt.NDArray[np.float64]
 _DELIMITERS = {".csv": ",", ".tsv": "\t", ".txt": None, "": None}
 _SIGNS = {",": "commas", "\t": "tabs", ";": "semicolons", " ": "blanks"}
 _MOST_TEXT = 4_000_000_000  # bytes; a table of numbers is smaller
+_DECIMAL_COMMA = re.compile(r"^[-+]?\d+,\d+$")
 _MISSING = ("n/a", "N/A", "NA")
 _TRUTH = {"true": True, "1": True, "1.0": True, "yes": True, "false": False, "0": False, "0.0": False, "no": False}
 _INDEX = ("index", "label", "id", "value", "labelid", "label_value")
@@ -66,6 +68,8 @@ def read_cells(path: Path) -> list[list[str]]:
             if sign != delimiter and sign in rows[0][0]:
                 raise InputError(f"{path}: columns look separated by {called}; separate them by {_SIGNS[delimiter]}.")
     for k, row in enumerate(rows):
+        if delimiter != "," and (found := next((cell for cell in row if _DECIMAL_COMMA.match(cell)), None)) is not None:
+            raise InputError(f"{path}, row {k + 1}: '{found}' has a comma as its decimal sign; write points.")
         if len(row) != width:
             raise InputError(
                 f"{path}, row {k + 1}: {len(row)} cells were found, {width} were expected (as in row 1); "
@@ -90,6 +94,8 @@ def number_table(
 
     With ``missing``, the cells of a row that all hold ``n/a`` become NaN.
     """
+    if not rows:
+        raise InputError(f"{path}: there is no row under the header; give the numbers.")
     if missing:
         rows = [["nan"] * len(row) if row and all(cell in _MISSING for cell in row) else row for row in rows]
     try:
