@@ -188,3 +188,15 @@ def test_an_input_without_recording_is_refused() -> None:
     bold = person.bold["rest"].sel(region=REGIONS[1:])
     with pytest.raises(InputError, match="input 'r00' has no recording"):
         effective_connectivity(Brain.from_subject(person), bold, INPUTS, band_hz=None)
+
+
+def test_people_who_did_not_choose_the_settings_confirm_them() -> None:
+    """Linear prediction of the half not used for fitting, mean over two of the four confirming people."""
+    reached = []
+    for name in ("211619", "377451"):
+        person = load_sample(name)
+        test = effective_connectivity(Brain.from_subject(person), person.bold["rest"], FIVE).prediction.loc["test"]
+        reached.append(test)
+    mean = sum(reached[1:], reached[0]) / len(reached)
+    assert mean.loc["effective", "pcc_noninputs"] > mean.loc["copy_inputs", "pcc_noninputs"] + 0.05
+    assert mean.loc["effective", "fc_pcc"] > 0.45 > mean.loc["anatomy", "fc_pcc"] + 0.1

@@ -217,6 +217,18 @@ def _parser() -> argparse.ArgumentParser:
     report = command("report", _report, "make the page of a results folder again", "twinbrain report results")
     report.add_argument("folder", metavar="DIR", help="results folder")
 
+    from twinbrain.experiment.validate_command import add_arguments
+
+    add_arguments(
+        command(
+            "validate",
+            _validate,
+            "fit, run freely and score the sample people: the table of evidence, resumable",
+            "twinbrain validate --out validation --inputs thalamus five all --neurons-per-region 1000",
+        ),
+        _count,
+    )
+
     synthetic = command(
         "synthetic",
         _synthetic,
@@ -295,6 +307,12 @@ def _sample(options: argparse.Namespace) -> None:
         install_sample()
         load_sample(sample_ids()[0])
     print(f"\nThe sample people are here: {', '.join(sample_ids())}. Next: twinbrain demo")
+
+
+def _validate(options: argparse.Namespace) -> None:
+    from twinbrain.experiment.validate_command import run_validation
+
+    print(f"table: {run_validation(options)}")
 
 
 def _synthetic(options: argparse.Namespace) -> None:

@@ -50,6 +50,7 @@ _KEYS = {
     "fc_rms": "fc_fnorm_rms",
     "fc_mean": "fc_mean",
 }
+_LEAST_LAW = 0.05
 _FITTED = "in-sample: fitted to these volumes"
 _GIVEN = "given: the recording itself"
 
@@ -278,13 +279,15 @@ def evidence(
     numbers = [*_KEYS.values(), "over_copy", "over_copy_low", "over_copy_high", "neurons_per_region"]
     table[numbers] = table[numbers].astype(np.float64)
     series = {n: _bold(run) for n, run in runs.items()}
-    law = lead.law(series, others=True) if len(sizes) >= 3 and not lead.is_input.all() else None
+    simulated = table[table["kind"] == "simulated"].iloc[: len(sizes)]
+    rising = bool((simulated["bold_pcc_noninputs"] > _LEAST_LAW).all())  # without a correlation there is no law
+    law = lead.law(series, others=True) if len(sizes) >= 3 and rising else None
     law_inputs = lead.law(series, others=False) if len(sizes) >= 3 else None
     posterior = posterior_checks(fit) if fit is not None else {}
     settings = {"inputs": list(inputs), "regions": main["regions"], "volumes": main["volumes"]}
     settings |= {"start_s": main["start_s"], "stop_s": main["stop_s"], "band_hz": list(band_hz), "loop_gain": loop_gain}
     settings |= {"notes": main["notes"]}
-    return Evidence(table, verdict(table, law, posterior), law, law_inputs, posterior, settings)
+    return Evidence(table, verdict(table, law, posterior, int(main["volumes"])), law, law_inputs, posterior, settings)
 
 
 def size_law(sizes: Sequence[int], values: Sequence[float]) -> tuple[float, float]:

@@ -13,14 +13,14 @@ if TYPE_CHECKING:
 __all__ = ["verdict"]
 
 _ALIKE_FC = 0.05  # FC of some minutes of BOLD is not known better than this
-_NOTHING = 0.15  # correlation in time that chance gives band-passed series of some minutes, mean over regions
+_NOTHING = 2.6  # times volumes ** -1/2: correlation in time that chance gives band-passed series, mean over regions
 _HELD = 0.95
 
 Rows = dict[str, dict[str, float]]
 Row = dict[str, float]
 
 
-def verdict(table: pd.DataFrame, law: SizeLaw | None, posterior: dict[str, Any]) -> tuple[str, ...]:
+def verdict(table: pd.DataFrame, law: SizeLaw | None, posterior: dict[str, Any], volumes: int = 300) -> tuple[str, ...]:
     """Say what an evidence table means.
 
     Parameters
@@ -31,6 +31,8 @@ def verdict(table: pd.DataFrame, law: SizeLaw | None, posterior: dict[str, Any])
         Finite-size law of the regions without input, if there is one.
     posterior
         Checks of the fit's bands.
+    volumes
+        How many were scored: the fewer, the more chance alone correlates.
 
     Returns
     -------
@@ -47,7 +49,7 @@ def verdict(table: pd.DataFrame, law: SizeLaw | None, posterior: dict[str, Any])
     said = [_about_inputs(run)]
     if np.isfinite(run["bold_pcc_noninputs"]):
         said += [_about_copy(rows, run), *_about_ideal(rows, run)]
-    said += [*_about_time(rows), *_about_fc(rows, run), *_about_private(rows)]
+    said += [*_about_time(rows, _NOTHING / volumes**0.5), *_about_fc(rows, run), *_about_private(rows)]
     if law is not None:
         said.append(
             f"The regions without input follow r(n) = P / sqrt(1 + c / n) with P = {law.p_inf:.3f} "
@@ -101,14 +103,14 @@ def _about_ideal(rows: Rows, run: Row) -> list[str]:
     ]
 
 
-def _about_time(rows: Rows) -> list[str]:
+def _about_time(rows: Rows, nothing: float) -> list[str]:
     said = []
     for name, words in (("constant_input", "constant"), ("time_shifted_input", "time-shifted")):
         if name in rows:
             r = rows[name]["bold_pcc_noninputs"]
             if not np.isfinite(r):
                 r = rows[name]["bold_pcc_inputs"]
-            end = "as it must be" if abs(r) < _NOTHING else "which should be near 0: look for a leak"
+            end = "as it must be" if abs(r) < nothing else "which should be near 0: look for a leak"
             said.append(f"With a {words} input the correlation in time is {r:+.3f}, {end}.")
     return said
 
