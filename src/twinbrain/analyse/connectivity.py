@@ -43,7 +43,7 @@ def functional_connectivity(series: xr.DataArray) -> xr.DataArray:
     Raises
     ------
     InputError
-        If the dimensions are not (time, region) or there are fewer than 3 volumes.
+        If the dimensions are not (time, region), there are fewer than 3 volumes, or values are not finite.
 
     Examples
     --------
@@ -60,6 +60,11 @@ def functional_connectivity(series: xr.DataArray) -> xr.DataArray:
         )
     values = np.asarray(series.transpose("time", "region"), dtype=np.float64)
     names = series["region"].to_numpy()
+    bad = names[~np.isfinite(values).all(axis=0)]
+    if len(bad):
+        raise InputError(
+            f"region '{bad[0]}' has values that are not finite, expected numbers; interpolate or leave it out."
+        )
     matrix = correlation_matrix(values)
     flat = is_constant(values)
     if flat.any():
@@ -375,6 +380,10 @@ def between_subject_ceiling(
     matrices = []
     for person, array in zip(persons, arrays, strict=True):
         values = array.sel(region=common)
+        if values.sizes.get("time", 0) < 3:
+            raise InputError(
+                f"the recording of '{person}' is too short, expected at least 3 volumes; give a longer one."
+            )
         flat = is_constant(np.asarray(values.transpose("time", "region"), dtype=np.float64))
         if flat.any() or not np.isfinite(values).all():
             raise InputError(
