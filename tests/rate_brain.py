@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from twinbrain.assimilate import fit as room
+from twinbrain.assimilate import methods as room
 from twinbrain.assimilate.linear import region_projection
 from twinbrain.brain import Brain
 from twinbrain.observe import advance_balloon, bold_signal, resting_state
@@ -117,7 +117,7 @@ class RateBrain:
 
 def use_rates(monkeypatch: Any) -> None:
     """Let ``assimilate`` build rate brains."""
-    monkeypatch.setattr(room, "_engine", lambda network, **options: RateBrain(network, **options))
+    monkeypatch.setattr(room, "make_engine", lambda network, **options: RateBrain(network, **options))
     monkeypatch.setattr(RateBrain, "broken", ())
     monkeypatch.setattr(RateBrain, "made", 0)
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy.signal import butter, sosfiltfilt
 from scipy.sparse import csr_array
 
-from twinbrain.assimilate import fit as room
+from twinbrain.assimilate import methods as room
 from twinbrain.assimilate.dhmda import Filtered, run_filter
 from twinbrain.assimilate.diagnostics import diagnose
 from twinbrain.assimilate.fit import Fit, assimilate
@@ -136,7 +136,7 @@ def engines(monkeypatch: pytest.MonkeyPatch) -> list[RateEngine]:
         built.append(RateEngine(network, **options))
         return built[-1]
 
-    monkeypatch.setattr(room, "_engine", build)
+    monkeypatch.setattr(room, "make_engine", build)
     return built
 
 

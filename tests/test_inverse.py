@@ -49,11 +49,6 @@ def recording(network: Network, h: Array, inputs: list[str], seed: int = 77, sta
     )
 
 
-def as_recorded(bold: xr.DataArray, inputs: list[str]) -> dict[str, Any]:
-    """A target that equals the recording itself: one scale for all, which a single region fixes."""
-    return {"band_hz": None} | {"target_mean": float(bold.mean()), "target_scale": float(bold.std("time").mean())}
-
-
 def fit_of(network: Network, bold: xr.DataArray, inputs: list[str], **options: Any) -> Fit:
     arguments: dict[str, Any] = {"method": "inverse", "band_hz": None, "seed": 5, "threads": 1} | options
     return assimilate(network, bold, inputs, **arguments)
@@ -81,7 +76,7 @@ def many() -> Network:
 def test_the_course_of_two_known_drives_is_found_and_labelled(eight: Network) -> None:
     inputs = ["A01", "A06"]
     h = truth(120, 2)
-    fit = fit_of(eight, recording(eight, h, inputs), inputs, target_mean=0.02, target_scale=0.004)
+    fit = fit_of(eight, recording(eight, h, inputs), inputs, standardise=False)
     assert fit.method == "inverse"
     assert fit.filter_mean is None
     assert fit.rate is not None
@@ -95,6 +90,7 @@ def test_the_course_of_two_known_drives_is_found_and_labelled(eight: Network) ->
     assert set(fit.to_dataset()) == {"drive", "spread", "forecast", "forecast_spread", "target", "rate"}
     found = fit.drive.values.values
     assert each_correlation(found, h).min() > 0.9
+    assert np.sqrt(((found - h)[5:] ** 2).mean()) < 0.006
     assert each_correlation(np.roll(found, 3, axis=0), h).max() < 0.9  # the control: three volumes late
 
 
@@ -118,8 +114,7 @@ def test_many_inputs_are_separated_through_the_connectome(many: Network) -> None
     inputs = [r for r in many.brain.regions if r not in ("A03", "A17")]
     h = truth(140, len(inputs), spread=0.008, mean=0.004)
     bold = recording(many, h, inputs)
-    options = as_recorded(bold, inputs)
-    fit = fit_of(many, bold, inputs, **options, corrections=0)
+    fit = fit_of(many, bold, inputs, standardise=False, corrections=0)
     assert each_correlation(fit.drive.values.values, h).mean() > 0.9
     assert float(fit.diagnostics["loop_gain_at_rest"]) == pytest.approx(GAIN, abs=0.12)
     assert float(fit.diagnostics["slope_at_rest"]) == pytest.approx(SLOPE, rel=0.15)
@@ -271,6 +266,16 @@ def test_the_window_narrows_with_the_number_of_inputs(eight: Network) -> None:
     assert (fit.diagnostics["setting_target_mean"], fit.diagnostics["setting_target_scale"]) == (0.030, 0.008)
     z = (fit.target - 0.030) / 0.008
     assert float(np.abs(z).max()) <= 3.5
+
+
+def test_a_target_is_taken_as_given_only_where_it_can_be_one(eight: Network) -> None:
+    inputs = ["A01", "A06"]
+    bold = recording(eight, truth(40, 2), inputs)
+    fit = fit_of(eight, bold, inputs, standardise=False, corrections=0)
+    np.testing.assert_array_equal(fit.target, bold)
+    assert fit.diagnostics["setting_standardise"] == "no"
+    with pytest.raises(InputError, match=r"standardise=False its level is 2\..*, expected a fraction of the resting"):
+        fit_of(eight, bold * 100, inputs, standardise=False)
 
 
 def test_free_regions_follow_as_the_connectome_says(many: Network) -> None:

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from twinbrain.assimilate.dhmda import Filtered
 from twinbrain.assimilate.settings import Settings
+from twinbrain.errors import InputError
 
-__all__ = ["diagnose", "plain_settings"]
+__all__ = ["coverage", "diagnose", "plain_settings", "rank_histogram", "spread_error_ratio"]
 
 _PHYSICAL = 0.3  # BOLD beyond 30 % signal change is not BOLD
 _COLLAPSED = 1e-6  # standard deviation of the transformed drive below which an ensemble is one network
@@ -147,3 +148,94 @@ def _warning(predicted: NDArray[np.float64], filtered: Filtered, start: int) -> 
     if not said:
         return "none"
     return "; ".join(said) + "; take more members or neurons, a longer lag, or other bounds"
+
+
+def coverage(members: NDArray[np.float64], truth: NDArray[np.float64], level: float = 0.95) -> float:
+    """Return the share of true values inside the central band of the ensemble, taken as normal.
+
+    Parameters
+    ----------
+    members
+        (member, ...) values.
+    truth
+        (...,) known values, NaN = not known.
+    level
+        Probability of the band, default 0.95.
+
+    Examples
+    --------
+    >>> x = np.random.default_rng(0).standard_normal((30, 5000))
+    >>> 0.9 < coverage(x[1:], x[0]) < 0.97
+    True
+    """
+    from scipy.stats import norm
+
+    known = np.isfinite(truth)
+    wide = norm.ppf(0.5 + level / 2) * members.std(axis=0, ddof=1)
+    return float((np.abs(members.mean(axis=0) - truth) <= wide)[known].mean())
+
+
+def spread_error_ratio(members: NDArray[np.float64], truth: NDArray[np.float64]) -> float:
+    """Return root mean square spread over root mean square error of the mean: 1 = honest, below 1 = overconfident.
+
+    Examples
+    --------
+    >>> x = np.random.default_rng(0).standard_normal((30, 5000))
+    >>> round(spread_error_ratio(x[1:], x[0]), 1)
+    1.0
+    """
+    known = np.isfinite(truth)
+    error = (members.mean(axis=0) - truth)[known]
+    return float(np.sqrt((members.var(axis=0, ddof=1)[known]).mean() / (error**2).mean()))
+
+
+def rank_histogram(
+    members: NDArray[np.float64], truth: NDArray[np.float64], bins: int = 6
+) -> tuple[NDArray[np.int64], float]:
+    """Count where the truth stands among the members, and test whether it stands anywhere equally often.
+
+    Parameters
+    ----------
+    members
+        (member, ...) values.
+    truth
+        (...,) known values. Neighbours in time share their errors: give every tenth volume or so, or the test
+        takes a few errors for many.
+    bins
+        Number of bins the ranks 0 to E are put into, default 6; at least five values a bin are needed.
+
+    Returns
+    -------
+    ndarray (bins,), float
+        Counts, and the p-value of the chi-square test of a flat histogram.
+
+    Raises
+    ------
+    InputError
+        If there are too few values.
+
+    References
+    ----------
+    Hamill: Interpretation of rank histograms for verifying ensemble forecasts. Monthly Weather Review 129 (2001)
+    550-560.
+
+    Examples
+    --------
+    >>> x = np.random.default_rng(0).standard_normal((30, 600))
+    >>> rank_histogram(x[1:], x[0])[1] > 1e-3, rank_histogram(x[1:], x[0] * 2)[1] > 1e-3
+    (True, False)
+    """
+    from scipy.stats import chisquare
+
+    known = np.isfinite(truth).ravel()
+    flat = members.reshape(len(members), -1)[:, known]
+    ranks = (flat < truth.ravel()[known]).sum(axis=0)
+    edges = np.linspace(0, len(members) + 1, bins + 1)
+    expected = np.diff(np.searchsorted(np.arange(len(members) + 1), edges)) / (len(members) + 1) * len(ranks)
+    if expected.min() < 5:
+        raise InputError(
+            f"rank_histogram: found {len(ranks)} values for {bins} bins, expected at least {5 * bins}; give more "
+            "values or fewer bins"
+        )
+    counts = np.histogram(ranks, bins=edges - 0.5)[0].astype(np.int64)
+    return counts, float(chisquare(counts, expected).pvalue)

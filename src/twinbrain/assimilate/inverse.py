@@ -153,7 +153,6 @@ def run_inverse(
     observed: Array,
     projection: Array,
     repetition_time_s: float,
-    ends: NDArray[np.int64],
     settings: InverseSettings,
     journal: Journal,
     *,
@@ -174,8 +173,6 @@ def run_inverse(
         (R, R) connectome between regions, rows sum to 1.
     repetition_time_s
         s.
-    ends
-        Steps of the engine at which the rows end.
     settings
         Of the inverse.
     journal
@@ -209,7 +206,7 @@ def run_inverse(
     done: Replayed | None = None
     spread: Array | None = None
     for number in range(1, settings.corrections + 1):
-        done, spread = _free_runs(build, units, drive, ends, repetition_time_s, settings, journal, number)
+        done, spread = _free_runs(build, units, drive, repetition_time_s, settings, journal, number)
         found = done.rate[:, 0]
         figures[f"correction_{number}_rate_bias_hz"] = float((found - rates.rate_hz).mean())
         figures[f"correction_{number}_rate_rmse_hz"] = float(np.sqrt(((found - rates.rate_hz) ** 2).mean()))
@@ -263,7 +260,6 @@ def _free_runs(
     build: Build,
     units: Units,
     drive: Array,
-    ends: NDArray[np.int64],
     repetition_time_s: float,
     settings: InverseSettings,
     journal: Journal,
@@ -274,8 +270,7 @@ def _free_runs(
     for k, keys in enumerate(wiring_keys(settings, 1 + number)):
         piece = f"correction {number} network {k + 1}"
         engine = build(*keys) if journal.finished(piece) is None else None
-        warm_up = 0 if engine is None else round(settings.warm_up * repetition_time_s * engine.steps_per_s)
-        runs.append(replay(engine, units, drive[:, None], ends, warm_up, journal, piece, 0))
+        runs.append(replay(engine, units, drive[:, None], repetition_time_s, settings.warm_up, journal, piece, 0))
     fine = [run for run in runs if run.lost[0] < 0]
     too_few(len(fine), len(runs), max(1, math.ceil(2 * len(runs) / 3)), f"correction {number}")
     rate, bold, seen = (np.mean([getattr(run, name) for run in fine], axis=0) for name in ("rate", "bold", "seen"))

@@ -14,6 +14,7 @@ from twinbrain.assimilate.journal import Arrays, Journal
 from twinbrain.assimilate.settings import Engine
 from twinbrain.assimilate.units import Units
 from twinbrain.errors import InputError
+from twinbrain.observe import sample_steps
 
 __all__ = ["HIGHEST_HZ", "Replayed", "least_members", "lost_members", "replay", "too_few"]
 
@@ -51,8 +52,8 @@ def replay(
     engine: Engine | None,
     units: Units,
     drive: Array,
-    ends: NDArray[np.int64],
-    warm_up_steps: int,
+    repetition_time_s: float,
+    warm_up: int,
     journal: Journal,
     piece: str,
     min_members: int,
@@ -67,10 +68,10 @@ def replay(
         The inputs.
     drive
         (time, member, unit) h, model units of current; the first row also acts during the warm-up.
-    ends
-        (time,) steps after the warm-up at which the rows end.
-    warm_up_steps
-        Steps before the first row.
+    repetition_time_s
+        Length of a row, s; each ends at the nearest step.
+    warm_up
+        Repetition times before the first row.
     journal, piece
         Where the progress is kept, and under which name.
     min_members
@@ -90,6 +91,7 @@ def replay(
     if found is not None:
         return Replayed(found["rate"], found["bold"], found["seen"], found["lost"])
     assert engine is not None
+    ends, _ = sample_steps(rows, repetition_time_s, 1000.0 / engine.steps_per_s)
     rate = np.zeros((rows, members, count))
     bold = np.zeros((rows, members, units.observation.shape[0]))
     seen = np.zeros((rows, members, count))
@@ -98,7 +100,7 @@ def replay(
     start = 0
     if begun is None:
         engine.set_drive(drive[0])
-        engine.advance(warm_up_steps)
+        engine.advance(round(warm_up * repetition_time_s * engine.steps_per_s))
         engine.rate()
     else:
         start = int(begun["row"])

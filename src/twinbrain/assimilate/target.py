@@ -60,6 +60,7 @@ def observations(
     scale: float = 0.004,
     clip: float = 3.5,
     window: tuple[float, float] | None = None,
+    standardise: bool = True,
     required: Sequence[str] | None = None,
 ) -> xr.DataArray:
     r"""Turn recorded BOLD into observations on the scale of the model's BOLD.
@@ -87,6 +88,9 @@ def observations(
     window
         Published alternative: ``(lowest, highest)`` BOLD, for example (0.02, 0.05), on which the smallest and
         the largest z of all required regions and volumes are placed. One outlier then compresses all signals.
+    standardise
+        False takes the recording as it is: BOLD of a model, already a fraction of the resting signal (0 to 0.2), for
+        which level and amplitude of each region mean something. Then without band-pass, scale and clipping.
     required
         Regions that must be usable, default all. Any other without a signal becomes NaN, with a warning.
 
@@ -140,8 +144,10 @@ def observations(
             )
         _log.warning("bold: region '%s' %s; it has no target", names[j], why)
         series[:, j] = np.nan
-    z = _standardise(_band_pass(series, tr, band_hz)[cut])
-    if window is None:
+    z = _standardise(_band_pass(series, tr, band_hz if standardise else None)[cut])
+    if not standardise:
+        y = _as_given(series[cut], [names.index(r) for r in must])
+    elif window is None:
         y = mean + scale * np.clip(z, -clip, clip)
     else:
         chosen = z[:, [names.index(r) for r in must]]
@@ -155,6 +161,16 @@ def observations(
         name="target",
         attrs={"units": "fraction signal change", "repetition_time_s": tr, "first_volume": cut.start},
     )
+
+
+def _as_given(series: NDArray[np.float64], must: list[int]) -> NDArray[np.float64]:
+    level = np.nanmean(series[:, must], axis=0)
+    if not ((level > -0.05) & (level < 0.2)).all():
+        raise InputError(
+            f"bold: with standardise=False its level is {level[np.abs(level).argmax()]:.3g}, expected a fraction of "
+            "the resting signal between -0.05 and 0.2, as a model gives it; use standardise=True for recorded BOLD"
+        )
+    return series
 
 
 def _check_names(must: Sequence[str], names: Sequence[str]) -> None:
