@@ -89,7 +89,7 @@ _HOME = {
     "CriticalityTrend": "analyse.criticality_trend",
     "Drive": "drive",
     "EffectiveConnectivity": "assimilate.effective",
-    "Estimate": "network",
+    "Estimate": "estimate",
     "Evidence": "experiment.evidence",
     "Fit": "assimilate.fit",
     "Granger": "analyse.causality",

@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 from twinbrain.brain import Brain
 from twinbrain.circuit import Circuit, canonical, laminar
 from twinbrain.errors import InputError, nearest
+from twinbrain.estimate import Estimate, Sizes, estimate_run
 from twinbrain.kernels.random import derive_key, uniforms_numpy
-from twinbrain.kernels.update import BLOCK
 from twinbrain.kernels.wiring import Anatomy, Wiring, build_wiring
 from twinbrain.neuron import ParameterSet, parameter_set
 
-__all__ = ["Estimate", "Network"]
+__all__ = ["Network"]
 
 _DEFAULT_SET = {"laminar": "asynchronous_laminar", "canonical": "asynchronous"}
 _MAX_NEURONS = 2**31 - 4096  # ids are 32 bits wide on one machine
@@ -39,52 +39,6 @@ def default_parameters(circuit: str) -> str:
     if circuit not in _DEFAULT_SET:
         raise InputError(f"circuit must be 'canonical' or 'laminar', found '{circuit}'{nearest(circuit, _DEFAULT_SET)}")
     return _DEFAULT_SET[circuit]
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """What a run will need. Sizes in GB (10^9 bytes), times in s; made from a stated machine profile.
-
-    Attributes
-    ----------
-    neurons, synapses, members : int
-    build_memory_gb, memory_gb : float
-        Largest memory while the wiring is built, and while the network runs.
-    build_s, run_s : float
-        Wall time to build and to simulate.
-    profile : str
-        Where the machine's speed comes from.
-
-    Examples
-    --------
-    >>> print(Estimate(1000, 100_000, 1, 0.2, 0.2, 0.01, 5.2, "default speeds"))  # doctest: +ELLIPSIS
-    1,000 neurons x 1 member, 100,000 synapses: about 0.2 GB ..., less than 1 s to build and 5 s to run (default speeds)
-    """
-
-    neurons: int
-    synapses: int
-    members: int
-    build_memory_gb: float
-    memory_gb: float
-    build_s: float
-    run_s: float
-    profile: str
-
-    def __str__(self) -> str:
-        return (
-            f"{self.neurons:,} neurons x {self.members} member{'s' if self.members > 1 else ''}, "
-            f"{self.synapses:,} synapses: about {self.memory_gb:.2g} GB ({self.build_memory_gb:.2g} GB while "
-            f"building), {_spoken(self.build_s)} to build and {_spoken(self.run_s)} to run ({self.profile})"
-        )
-
-
-def _spoken(seconds: float) -> str:
-    """Say a rough time in words."""
-    if seconds < 1:
-        return "less than 1 s"
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
 @dataclass(frozen=True, eq=False)
@@ -352,31 +306,26 @@ class Network:
     def estimate(
         self, duration_s: float = 60.0, *, members: int = 1, threads: int = 1, dt_ms: float = 1.0, rate_hz: float = 4.0
     ) -> Estimate:
-        """Estimate memory and wall time before anything runs.
+        """Estimate memory and wall time at once, from the sizes and stated default speeds.
 
-        Speeds are stated defaults of one core of a current server (4 ns per neuron and step, 5 ns per synaptic event,
-        20 ns per voxel and step for BOLD, 2 us per member and step, 50 ns per synapse built) until the machine has been
-        measured; ``rate_hz`` is a guess. The first run on a machine also compiles the kernels (10-20 s).
+        :func:`twinbrain.trial.trial` measures on the machine at hand instead, which takes some seconds.
+
+        Parameters
+        ----------
+        duration_s, members, threads, dt_ms
+            Of the run, as for :func:`twinbrain.simulate`.
+        rate_hz
+            Mean firing rate to expect.
         """
-        neurons, synapses = self.neurons, self.synapses
-        weights = 2 if self.two_weights else 1
-        list_bytes = synapses * (4 + weights) + neurons * 8
-        state = neurons * members * 4 * (3 + sum(self.live) + 3 + 4)
-        steps = duration_s * 1000.0
-        stored = -(-neurons // BLOCK) * BLOCK  # neurons are updated in whole blocks
-        updates = stored * members * steps / dt_ms
-        events = synapses * members * duration_s * rate_hz
-        voxels = len(self.brain.voxels) * members * steps
-        return Estimate(
-            neurons=neurons,
-            synapses=synapses,
+        sizes = Sizes(
+            neurons=self.neurons,
+            synapses=self.synapses,
+            voxels=len(self.brain.voxels),
             members=members,
-            build_memory_gb=(2 * list_bytes + 0.2e9) / 1e9,
-            memory_gb=(list_bytes + state + neurons * 16 + 0.2e9) / 1e9,
-            build_s=synapses * 50e-9 / threads,
-            run_s=(updates * 4e-9 + events * 5e-9 + voxels * 20e-9 + members * steps * 2e-6) / threads,
-            profile="default speeds, this machine was not measured",
+            state_bytes=4 * (3 + sum(self.live)) + 4 * (2 if self.two_weights else 1),
+            synapse_bytes=6 if self.two_weights else 5,
         )
+        return estimate_run(sizes, duration_s, threads=threads, dt_ms=dt_ms, rate_hz=rate_hz)
 
     @cached_property
     def _anatomy_hash(self) -> str:

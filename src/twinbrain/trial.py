@@ -1,0 +1,153 @@
+"""A short trial of the network itself: what the whole run will take on the machine at hand."""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import psutil
+from numpy.typing import NDArray
+
+from twinbrain.engine import Simulation
+from twinbrain.estimate import Estimate
+from twinbrain.network import Network
+from twinbrain.parallel import check_threads
+
+__all__ = ["trial"]
+
+_LOG = logging.getLogger(__name__)
+
+#: Neurons of the largest trial, and the steps before anything is timed (the start is not typical).
+_LARGEST, _SETTLE = 300_000, 150
+#: Memory that building needs on top of what is kept, as a share of the stored synapses.
+_BUILD_EXTRA = 0.5
+
+
+@dataclass(frozen=True)
+class _Point:
+    """One trial size: wall time of a step, build time per synapse, bytes of all arrays, mean rate."""
+
+    neurons: int
+    step_s: float
+    build_s: float
+    synapses: int
+    wiring_bytes: int
+    other_bytes: int
+    rate_hz: float
+
+
+def trial(network: Network, duration_s: float, *, members: int = 1, threads: int = 1, dt_ms: float = 1.0) -> Estimate:
+    """Estimate memory and wall time from a short trial of the same network with fewer neurons.
+
+    Three sizes are built and run for some hundred steps each: one of almost no neurons tells what every step costs
+    (voxels, BOLD, threads), the others what a neuron costs and how much more it costs in a larger network, where
+    memory is farther away; that growth is carried on as the logarithm of the size. Memory is the bytes of all arrays of
+    the trials, a straight line in the number of neurons, on top of what this process holds. A network that is not
+    larger than the largest trial is measured itself. Takes a few seconds, longer the first time on a machine, when
+    kernels are compiled.
+
+    Parameters
+    ----------
+    network
+    duration_s
+        Simulated time of the run, warm-up included.
+    members, threads, dt_ms
+        Of the run.
+
+    Examples
+    --------
+    >>> from twinbrain import Brain, Network, Subject
+    >>> person = Subject.from_arrays([[0, 1.0], [1.0, 0]], ["a", "b"])
+    >>> trial(Network(Brain.from_subject(person), neurons=2000, in_degree=20), 10.0).synapses
+    40000
+    """
+    threads = check_threads(threads)
+    few = min(members, 2 * threads)
+    points = [_measure(network, n, few, threads, dt_ms) for n in _trial_sizes(network)]
+    small, large = points[0], points[-1]
+    middle = points[-2] if len(points) > 1 else large
+    n = network.neurons
+    per_neuron = (middle.step_s - small.step_s) / max(middle.neurons - small.neurons, 1)
+    base = max(small.step_s - max(per_neuron, 0.0) * small.neurons, 0.0)
+    if large.neurons == n:
+        step = large.step_s
+    else:
+        cost = [max(p.step_s - base, 0.05 * p.step_s) / p.neurons for p in (middle, large)]
+        growth = max(cost[1] - cost[0], 0.0) / np.log(large.neurons / middle.neurons)
+        step = base + n * min(cost[1] + growth * float(np.log(n / large.neurons)), 3 * cost[1])
+    held = psutil.Process().memory_info().rss
+    wiring = large.wiring_bytes / large.synapses * network.synapses if large.synapses else 0.0
+    other = _line(small.neurons, large.neurons, small.other_bytes, large.other_bytes, n) * members / few
+    return Estimate(
+        neurons=n,
+        synapses=network.synapses,
+        members=members,
+        build_memory_gb=(held + (1 + _BUILD_EXTRA) * wiring) / 1e9,
+        memory_gb=(held + wiring + other) / 1e9,
+        build_s=large.build_s / max(large.synapses, 1) * network.synapses,
+        run_s=step * duration_s * 1000.0 * members / few,
+        profile=f"measured with {large.neurons:,} neurons at {large.rate_hz:.1f} Hz on {threads} thread"
+        + ("s" if threads > 1 else ""),
+    )
+
+
+def _trial_sizes(network: Network) -> list[int]:
+    voxels = len(network.brain.voxels)
+    largest = min(network.neurons, max(_LARGEST, 20 * voxels))
+    smallest = min(network.neurons, max(2 * voxels, 1000))
+    sizes = {smallest, max(smallest, largest // 4), largest}
+    return sorted(sizes)
+
+
+def _line(x0: float, x1: float, y0: float, y1: float, x: float) -> float:
+    return y1 if x1 == x0 else y0 + (y1 - y0) * (x - x0) / (x1 - x0)
+
+
+def _measure(network: Network, neurons: int, members: int, threads: int, dt_ms: float) -> _Point:
+    net = network if neurons == network.neurons else network.scaled(neurons=neurons)
+    start = time.perf_counter()
+    wiring = net.wire(threads)
+    build = time.perf_counter() - start
+    engine = Simulation(net, members=members, threads=threads, dt_ms=dt_ms, wiring=wiring)
+    engine.advance(_SETTLE)
+    engine.rate()
+    best, steps, spent = np.inf, 20, 0.0
+    while spent < 0.4:
+        start = time.perf_counter()
+        engine.advance(steps)
+        seconds = time.perf_counter() - start
+        best, spent = min(best, seconds / steps), spent + seconds
+        steps = min(400, max(20, int(0.1 / best)))
+    rate = float((engine.rate() * engine.voxel_size).sum() / (engine.voxel_size.sum() * members))
+    point = _Point(
+        neurons, best, build, net.synapses, _array_bytes(wiring), _array_bytes(engine) - _array_bytes(wiring), rate
+    )
+    _LOG.debug("trial: %s", point)
+    return point
+
+
+def _array_bytes(thing: Any, seen: set[int] | None = None) -> int:
+    """Return the bytes of all arrays that an object holds, each memory once."""
+    seen = set() if seen is None else seen
+    if id(thing) in seen:
+        return 0
+    seen.add(id(thing))
+    if isinstance(thing, np.ndarray):
+        array: NDArray[Any] = thing
+        owner = array
+        while isinstance(owner.base, np.ndarray):
+            owner = owner.base
+        if owner is not array and id(owner) in seen:
+            return 0
+        seen.add(id(owner))
+        return int(owner.nbytes)
+    if isinstance(thing, dict):
+        return sum(_array_bytes(v, seen) for v in thing.values())
+    if isinstance(thing, (list, tuple)):
+        return sum(_array_bytes(v, seen) for v in thing)
+    if hasattr(thing, "__dict__") and type(thing).__module__.startswith("twinbrain"):
+        return _array_bytes(vars(thing), seen)
+    return 0
