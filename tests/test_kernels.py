@@ -14,7 +14,7 @@ from numba import njit
 
 import twinbrain
 from twinbrain.kernels.random import fill_normals
-from twinbrain.kernels.update import BLOCK, Layout, update_block
+from twinbrain.kernels.update import BLOCK, STRIDE, Layout, update_block
 
 
 @pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="reads x86 assembly")
@@ -23,12 +23,12 @@ def test_the_hot_loops_are_vectorised() -> None:
     constants = layout.constants
 
     @njit(nogil=True, boundscheck=False, error_model="numpy")
-    def update(s, a, fired, z, c):
-        update_block(s, a, fired, z, c, constants, True)
+    def update(s, a, fired, z, q, c):
+        update_block(s, a, fired, z, q, c, constants, True)
 
     @njit(nogil=True, boundscheck=False, error_model="numpy")
-    def noise(z, words, k):
-        fill_normals(z, words, 0, 1, k[0], k[1], z.shape[0])
+    def noise(z, k):
+        fill_normals(z, 0, 1, k[0], k[1], z.shape[0])
 
     @njit(nogil=True, boundscheck=False, error_model="numpy")
     def scalar(x, y):
@@ -36,13 +36,14 @@ def test_the_hot_loops_are_vectorised() -> None:
             y[x[i]] = y[x[i]] * np.float32(0.5)  # indirect: cannot be vectorised
 
     update(
-        np.zeros(layout.n_rows * BLOCK, np.float32),
-        np.zeros(layout.n_ports * BLOCK, np.uint32),
+        np.zeros(layout.n_rows * STRIDE, np.float32),
+        np.zeros(layout.n_ports * STRIDE, np.uint32),
         np.zeros(BLOCK, np.uint8),
         np.zeros(BLOCK, np.float32),
+        np.zeros(16, np.float32),
         np.zeros(21, np.float32),
     )
-    noise(np.zeros(BLOCK, np.float32), np.zeros(BLOCK, np.uint32), np.zeros(2, np.uint64))
+    noise(np.zeros(BLOCK, np.float32), np.zeros(2, np.uint64))
     scalar(np.zeros(8, np.int64), np.zeros(8, np.float32))
     text = {f.__name__: next(iter(f.inspect_asm().values())) for f in (update, noise, scalar)}
     assert text["update"].count("mulps") >= 8

@@ -187,10 +187,10 @@ def test_kernel_equals_the_oracle(name: str, dt_ms: float) -> None:
 def test_a_zero_conductance_costs_no_row_and_a_gain_of_one_no_port() -> None:
     brain = two_regions()
     plain = Simulation(Network(brain, neurons=100, in_degree=5, parameters="nsr")).layout
-    assert plain.n_rows == 3 + 2
+    assert plain.n_rows == 2 + 2
     assert plain.n_ports == 2
     full = Simulation(Network(brain, neurons=100, in_degree=5, parameters="mu066", long_range_gain=1.5)).layout
-    assert full.n_rows == 3 + 4
+    assert full.n_rows == 2 + 4
     assert full.n_ports == 3
 
 

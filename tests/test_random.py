@@ -36,8 +36,8 @@ def call_philox(c, k):
 
 
 @njit
-def call_fill(z, scratch, first, step, k):
-    fill_normals(z, scratch, first, step, k[0], k[1], z.shape[0])
+def call_fill(z, first, step, k):
+    fill_normals(z, first, step, k[0], k[1], z.shape[0])
 
 
 @njit
@@ -57,7 +57,7 @@ def test_philox_gives_the_published_words(counter: str, key: str, answer: str) -
 
 def kernel_normals(first: int, n: int, step: int, key: tuple[int, int]) -> np.ndarray:
     z = np.empty(n, np.float32)
-    call_fill(z, np.empty(n, np.uint32), first, step, np.array(key, np.uint64))
+    call_fill(z, first, step, np.array(key, np.uint64))
     return z
 
 

@@ -8,17 +8,16 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import gammaincinv
 
 from twinbrain.errors import InputError, nearest
-from twinbrain.kernels.deliver import make_advance
+from twinbrain.kernels.deliver import TILE_BYTES, make_advance
 from twinbrain.kernels.random import derive_key, normals_numpy, uniforms_numpy
-from twinbrain.kernels.update import BLOCK, PARAMETERS, ROW_CURRENT, ROW_OU, ROW_V, Layout
+from twinbrain.kernels.update import BLOCK, PARAMETERS, ROW_OU, ROW_V, STRIDE
 from twinbrain.kernels.wiring import Wiring, part_cuts
 from twinbrain.network import Network
-from twinbrain.neuron import CHANNELS
 from twinbrain.observe import Balloon, advance_balloon, bold_signal, resting_state
 from twinbrain.parallel import check_threads, run_threads
+from twinbrain.tuning import check_tunable, gamma_factors, kernel_parameters
 
 __all__ = ["Simulation"]
 
@@ -29,61 +28,6 @@ Int = NDArray[np.int64]
 
 _COUNT_BYTES = 32_000_000  # bound on the buffer of spike counts per voxel and step
 _SPIKE_ROWS = 4_000_000  # bound on the buffer of recorded spikes
-
-
-def kernel_parameters(
-    network: Network, dt_ms: float, tunable: Sequence[str] = ()
-) -> tuple[Layout, NDArray[np.float32], dict[str, NDArray[np.float32]]]:
-    """Return the layout, the scalars and the per-population rows that the kernel needs, made in double precision.
-
-    ``tunable`` conductances get a row even if they are the same everywhere.
-    """
-    get = network.parameter
-    tau = get("background_tau_ms")
-    decay = np.exp(-dt_ms / tau)
-    held = np.ceil(get("refractory_ms") / dt_ms - 1e-6) - 1
-    values = {
-        "dt_over_c": dt_ms / get("capacitance"),
-        "g_leak": get("leak_conductance"),
-        "leak_current": get("leak_conductance") * get("leak_potential_mv"),
-        "v_threshold": get("threshold_mv"),
-        "v_reset": get("reset_mv"),
-        # the step of the spike counts as the first of the refractory time (see neuron.reference_step)
-        "held": np.where(held > 0, -1000.0 * held, get("reset_mv")),
-        "e_ou": decay,
-        "s_ou": get("background_std") * np.sqrt(1 - decay**2),
-        **{f"v_{c}": get(f"v_{c}_mv") for c in CHANNELS},
-        **{f"d_{c}": np.exp(-dt_ms / get(f"tau_{c}_ms")) for c in CHANNELS},
-        **{f"w_{c}": get(f"g_{c}") / 255.0 for c in CHANNELS},
-        "chi": network.chi,
-    }
-    live = network.live
-    dead = {f"{k}_{c}" for c, alive in zip(CHANNELS, live, strict=True) if not alive for k in "vdw"}
-    rows = {
-        name: values[name].astype(np.float32)
-        for name in PARAMETERS
-        if name not in dead
-        and (
-            np.ptp(values[name].astype(np.float32)) > 0
-            or name.replace("w_", "g_") in {*network.heterogeneity, *tunable}
-        )
-    }
-    scalars = np.array([values[name][0] for name in PARAMETERS], np.float32)
-    layout = Layout(
-        live=live,
-        varying=tuple(rows),
-        gained=bool((network.chi != 1).any()),
-        wide=int(network.anatomy.in_degree.max()) * 255 >= 2**16,
-    )
-    return layout, scalars, rows
-
-
-def gamma_factors(shape: float, ids: Int, seed: int, purpose: str) -> Float:
-    """Return Gamma(shape, 1/shape) deviates (mean 1) keyed by neuron id."""
-    if np.isinf(shape):
-        return np.ones(len(ids))
-    u = uniforms_numpy(ids, 0, derive_key(seed, purpose))
-    return np.asarray(gammaincinv(shape, u) / shape, np.float64)
 
 
 def _check_wiring(wiring: Wiring, network: Network) -> None:
@@ -97,16 +41,13 @@ def _check_wiring(wiring: Wiring, network: Network) -> None:
         )
 
 
-def _check_tunable(names: Sequence[str], network: Network) -> tuple[str, ...]:
-    """Refuse conductances that do not exist, or that are 0 everywhere, which no factor could change."""
-    known = [f"g_{c}" for c, alive in zip(CHANNELS, network.live, strict=True) if alive]
-    for name in names:
-        if name not in known:
-            raise InputError(
-                f"tunable: '{name}' is not a conductance of this network{nearest(name, known)}; those above 0 are "
-                f"{', '.join(known) or 'none'}"
-            )
-    return tuple(dict.fromkeys(names))
+def aligned(shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
+    """Return zeros that begin at a multiple of 64 bytes, so that no vector is spread over two cache lines."""
+    size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    raw = np.zeros(size + 64, np.uint8)
+    start = -raw.ctypes.data % 64
+    out: NDArray[Any] = raw[start : start + size].view(dtype).reshape(shape)
+    return out
 
 
 class Simulation:
@@ -174,8 +115,8 @@ class Simulation:
         if wiring is not None:
             _check_wiring(wiring, network)
         self.wiring = wiring if wiring is not None else network.wire(self.threads)
-        self.tunable = _check_tunable(tunable, network)
-        self._allocate()
+        self.tunable = check_tunable(tunable, network)
+        self._allocate(driven=len(inputs) > 0)
         self._place_inputs(tuple(inputs), gamma_shape)
         self._initial_state()
         self._recorded = np.zeros(0, np.uint8)
@@ -189,14 +130,16 @@ class Simulation:
         """Exchange intervals per second."""
         return 1000.0 / self.exchange_ms
 
-    def _allocate(self) -> None:
+    def _allocate(self, driven: bool) -> None:
         network, n = self.network, self.network.neurons
-        self.layout, self._scalars, rows = kernel_parameters(network, self.dt_ms, self.tunable)
+        self._parameters = kernel_parameters(network, self.dt_ms, self.tunable, driven)
+        self.layout, self._scalars = self._parameters.layout, self._parameters.scalars
         self._advance = make_advance(self.layout.constants)
         if not self._advance.signatures:
             _LOG.info("loading the kernels for this network; the first time on a machine they are compiled (10-20 s)")
         a = network.anatomy
         self._population_of = np.repeat(np.arange(len(a.size), dtype=np.int32), a.size)
+        self._population_first = np.append(a.first, n)
         self._sign = a.sign[a.kind[a.voxel], a.local]
         voxel_size = np.add.reduceat(a.size, a.voxel_population[:-1])
         voxel_first = a.first[a.voxel_population[:-1]]
@@ -204,16 +147,16 @@ class Simulation:
         self.voxel_size = voxel_size
         self.n_blocks = -(-n // BLOCK)
         e = len(self.members)
-        self._state = np.zeros((e, self.n_blocks, self.layout.n_rows * BLOCK), np.float32)
-        self._arrivals = np.zeros((e, self.n_blocks, self.layout.n_ports * BLOCK), self.layout.arrival_type)
-        self._per_population = rows
-        for name in rows:
-            self._put(self._row_of(name), self._row_values(name).astype(np.float32))
-        self._put(ROW_CURRENT, network.parameter("background_mean")[self._population_of].astype(np.float32))
+        self._state = aligned((e, self.n_blocks, self.layout.n_rows * STRIDE), np.float32)
+        self._flying = np.zeros((e, -(-n // 8)), np.uint8)  # spikes of the last step, one bit per neuron
+        for name in self.layout.varying:
+            values = self._parameters.of_neurons(name, network, self._population_of)
+            self._put(self._row_of(name), values.astype(np.float32))
+        self._tables = [self._parameters.table] * e
         voxels = len(network.brain.voxels)
         self.conductance_factors = np.ones((e, len(self.tunable), voxels))
         self.background = np.full((e, voxels), np.nan)
-        self.balloon = resting_state(e, len(network.brain.voxels))
+        self.balloon = resting_state(e, voxels)
         self._counts = np.zeros((e, len(a.size)), np.int64)
         self._counted_steps = 0
         self._parts = 1 if e >= self.threads else min(self.threads, self.n_blocks)
@@ -221,28 +164,38 @@ class Simulation:
         edges = np.minimum(self._blocks * BLOCK, n)
         edges[-1] = 2**40
         self._cuts = part_cuts(self.wiring, edges) if self._parts > 1 else np.zeros((0, 0), np.uint32)
+        self._scratch = [self._workspace() for _ in range(max(self._parts, min(self.threads, e)))]
+
+    def _workspace(self) -> tuple[NDArray[Any], ...]:
+        """Return what one thread writes for itself: arrival sums of a tile, noise, parameters of a block, spikes."""
+        layout = self.layout
+        widest = int(np.diff(self._blocks).max())
+        block_bytes = layout.n_ports * STRIDE * np.dtype(layout.arrival_type).itemsize
+        tiles = min(16, -(-widest * block_bytes // TILE_BYTES))
+        return (
+            aligned((-(-widest // tiles), layout.n_ports * STRIDE), layout.arrival_type),
+            aligned((BLOCK,), np.float32),
+            aligned((len(layout.by_population) * STRIDE + 16,), np.float32),
+            aligned((BLOCK,), np.uint8),
+        )
 
     def _row_of(self, name: str) -> int:
         return self.layout.rows[4 + PARAMETERS.index(name)]
 
-    def _row_values(self, name: str) -> Float:
-        """Return a parameter of every neuron, without the factors of :meth:`set_conductances`."""
-        values = self._per_population[name][self._population_of].astype(np.float64)
-        shape = self.network.heterogeneity.get(name.replace("w_", "g_"))
-        if shape is not None:
-            ids = np.arange(len(values), dtype=np.int64) + CHANNELS.index(name[2:]) * 2**40
-            values *= gamma_factors(shape, ids, self.network.seed, "gamma_conductance")
-        return np.asarray(values, np.float64)
+    def _rows(self, member: int | slice) -> NDArray[np.float32]:
+        """Return the state of a member (or of several) as (..., blocks, rows, BLOCK), a view."""
+        state = self._state[member]
+        return state.reshape(*state.shape[:-1], self.layout.n_rows, STRIDE)[..., :BLOCK]
 
     def _put(self, row: int, values: NDArray[np.float32], member: int | None = None) -> None:
         """Write one row of all neurons, of one member or of all."""
         padded = np.zeros(self.n_blocks * BLOCK, np.float32)
         padded[: len(values)] = values
         which = slice(None) if member is None else member
-        self._state[which, :, row * BLOCK : (row + 1) * BLOCK] = padded.reshape(self.n_blocks, BLOCK)
+        self._rows(which)[..., row, :] = padded.reshape(self.n_blocks, BLOCK)
 
     def _get(self, row: int, member: int) -> NDArray[np.float32]:
-        part = self._state[member, :, row * BLOCK : (row + 1) * BLOCK]
+        part = self._rows(member)[:, row]
         return np.asarray(part.reshape(-1)[: self.network.neurons])
 
     def _initial_state(self) -> None:
@@ -304,15 +257,16 @@ class Simulation:
         self._write_drive()
 
     def _write_drive(self) -> None:
-        mean = self.network.parameter("background_mean")
-        voxel = self.network.anatomy.voxel
+        row = self.layout.row_drive
         for k, (ids, gamma) in enumerate(zip(self._input_neurons, self._input_gamma, strict=True)):
-            population = self._population_of[ids]
-            block, column = ids // BLOCK, ROW_CURRENT * BLOCK + ids % BLOCK
             for m in range(len(self.members)):
-                own = self.background[m, voxel[population]]
-                base = np.where(np.isnan(own), mean[population], own)
-                self._state[m, block, column] = (base + self.drive[m, k] * gamma).astype(np.float32)
+                self._rows(m)[ids // BLOCK, row, ids % BLOCK] = (self.drive[m, k] * gamma).astype(np.float32)
+
+    def _write_column(self, name: str, values: Float, member: int) -> None:
+        """Change a parameter of all populations of one member."""
+        table = self._tables[member].copy()  # it may be shared
+        table[:, self.layout.by_population.index(name)] = values
+        self._tables[member] = table
 
     def set_background(self, values: NDArray[np.float64]) -> None:
         """Replace the mean background current of all neurons of a voxel, until the next call.
@@ -328,13 +282,11 @@ class Simulation:
             If the shape does not fit, or a value is infinite.
         """
         self.background = self._per_voxel(values, "set_background", allow_nan=True)
-        mean = self.network.parameter("background_mean")
-        voxel = self.network.anatomy.voxel
+        get = self.network.parameter
+        leak, mean = get("leak_conductance") * get("leak_potential_mv"), get("background_mean")
         for m in range(len(self.members)):
-            own = self.background[m, voxel]
-            current = np.where(np.isnan(own), mean, own).astype(np.float32)
-            self._put(ROW_CURRENT, current[self._population_of], m)
-        self._write_drive()
+            own = self.background[m, self.network.anatomy.voxel]
+            self._write_column("current", leak + np.where(np.isnan(own), mean, own), m)
 
     def set_conductances(self, factors: Mapping[str, NDArray[np.float64]]) -> None:
         """Multiply conductances of all neurons of a voxel by factors, until the next call.
@@ -363,10 +315,13 @@ class Simulation:
                 raise InputError(f"set_conductances: '{name}' must not be negative, found {new.min()}")
             self.conductance_factors[:, self.tunable.index(name)] = new
             row = name.replace("g_", "w_")
-            base = self._row_values(row)
-            voxel = self.network.anatomy.voxel[self._population_of]
             for m in range(len(self.members)):
-                self._put(self._row_of(row), (base * new[m, voxel]).astype(np.float32), m)
+                factor = new[m, self.network.anatomy.voxel]
+                if row in self.layout.by_population:
+                    self._write_column(row, self._parameters.values[row] * factor, m)
+                else:
+                    base = self._parameters.of_neurons(row, self.network, self._population_of)
+                    self._put(self._row_of(row), (base * factor[self._population_of]).astype(np.float32), m)
 
     def _per_voxel(self, values: NDArray[np.float64], what: str, allow_nan: bool = False) -> Float:
         """Return values as (members, voxels), or say what is wrong with them."""
@@ -419,7 +374,7 @@ class Simulation:
             def work(k: int) -> None:
                 for m in range(k, e, workers):
                     self._clear(task_buffers[k])
-                    self._run_part(m, 0, steps, task_buffers[k])
+                    self._run_part(m, 0, steps, task_buffers[k], self._scratch[k])
                     self._after(m, steps, task_buffers[k], results[m], totals[m])
 
             run_threads(work, workers)
@@ -427,7 +382,7 @@ class Simulation:
             buffers = self._buffers(steps, n_recorded)
             for m in range(e):
                 self._clear(buffers)
-                run_threads(lambda part, m=m: self._run_part(m, part, steps, buffers), self._parts)  # type: ignore[misc]
+                run_threads(lambda part, m=m: self._run_part(m, part, steps, buffers, self._scratch[part]), self._parts)  # type: ignore[misc]
                 self._after(m, steps, buffers, results[m], totals[m])
         for m in range(e):
             for step, neuron in results[m]:
@@ -461,17 +416,18 @@ class Simulation:
         for name in ("n_spikes", "counter", "counts", "voxel_counts", "n_recorded"):
             buffers[name][:] = 0
 
-    def _run_part(self, m: int, part: int, steps: int, b: dict[str, NDArray[Any]]) -> None:
+    def _run_part(
+        self, m: int, part: int, steps: int, b: dict[str, NDArray[Any]], workspace: tuple[NDArray[Any], ...]
+    ) -> None:
         k0, k1 = (np.uint64(k) for k in derive_key(self.seed, "noise", self.members[m]))
         w = self.wiring
-        samples = self._samples_of[m]
-        voxel_of = self.network.anatomy.voxel
         self._advance(
             part, self._parts, self._blocks, steps, self.step, self.substeps, self.network.neurons, self._state[m],
-            self._arrivals[m], self._scalars, k0, k1, w.pointer, self._cuts, w.targets, w.weights,
-            self._population_of, self._sign, voxel_of, self._voxel_first, self._voxel_length, self.layout.ports,
-            b["spikes"], b["n_spikes"], b["counter"], b["counts"], b["voxel_counts"], self._recorded, b["record_step"],
-            b["record_id"], b["n_recorded"], self._sampled, samples,
+            self._flying[m], *workspace, self._scalars, self._tables[m], k0, k1, w.pointer, self._cuts, w.targets,
+            w.weights, self._population_of, self._population_first, self._sign, self.network.anatomy.voxel,
+            self._voxel_first, self._voxel_length, self.layout.ports, b["spikes"], b["n_spikes"], b["counter"],
+            b["counts"], b["voxel_counts"], self._recorded, b["record_step"], b["record_id"], b["n_recorded"],
+            self._sampled, self._samples_of[m],
         )  # fmt: skip
 
     def _after(
@@ -551,11 +507,12 @@ class Simulation:
         """Give member ``target`` (by position) state, currents and conductances of ``source``, but not its noise."""
         for array in (self._state, *self._saved().values()):
             array[target] = array[source]
+        self._tables[target] = self._tables[source]
 
     def _saved(self) -> dict[str, NDArray[Any]]:
         """Arrays that a state holds, by name, the neurons' own aside; the first axis is the member."""
         return {
-            "arrivals": self._arrivals,
+            "spikes": self._flying,
             "balloon": self.balloon,
             "counts": self._counts,
             "drive": self.drive,
@@ -566,10 +523,16 @@ class Simulation:
     def state(self) -> dict[str, NDArray[Any]]:
         """Return everything needed to go on: copies of all state arrays and the clock."""
         return {
-            "neurons": self._state.copy(),
+            "neurons": self._neurons(),
             **{name: array.copy() for name, array in self._saved().items()},
             "clock": np.array([self.step, self._counted_steps], np.int64),
         }
+
+    def _neurons(self) -> NDArray[np.float32]:
+        """Return what varies in time, (members, rows, neurons): V, noise current, conductances."""
+        rows = self._rows(slice(None))[:, :, : 2 + sum(self.layout.live)]
+        flat = np.moveaxis(rows, 2, 1).reshape(rows.shape[0], rows.shape[2], -1)
+        return np.ascontiguousarray(flat[:, :, : self.network.neurons])
 
     def restore(self, state: dict[str, NDArray[Any]]) -> None:
         """Go on from a state of the same network, members and steps.
@@ -581,18 +544,18 @@ class Simulation:
         InputError
             If the state belongs to another network or ensemble.
         """
-        own = {"neurons": self._state, **self._saved()}
-        for name, array in own.items():
+        for name, array in {"neurons": self._neurons(), **self._saved()}.items():
             if name not in state or state[name].shape != array.shape or state[name].dtype != array.dtype:
                 found = getattr(state.get(name), "shape", "nothing")
                 raise InputError(
                     f"the state to go on from does not fit this network: '{name}' is {found}, expected {array.shape}"
                 )
-        rows, saved = (x.reshape(*x.shape[:2], -1, BLOCK) for x in (self._state, state["neurons"]))
-        for row in (ROW_V, ROW_OU, *range(3, 3 + sum(self.layout.live))):
-            rows[:, :, row] = saved[:, :, row]
+        for m, rows in enumerate(state["neurons"]):
+            for k, values in enumerate(rows):
+                self._put(k, values, m)
         for name, array in self._saved().items():
             array[:] = state[name]
+        self._write_drive()
         self.set_background(self.background)
         self.set_conductances({name: self.conductance_factors[:, k] for k, name in enumerate(self.tunable)})
         self.step, self._counted_steps = (int(x) for x in state["clock"])

@@ -1,7 +1,10 @@
 """Delivery of spikes through stored lists, and the loop over steps that one thread runs.
 
-Lists are source-major and sorted by target, so that the part a thread owns, and the part inside the source's own
-voxel, are contiguous. Arrivals are summed as integers: the order of summation cannot matter.
+Lists are source-major and sorted by target. A thread owns a contiguous range of blocks and goes through it in tiles,
+whose arrival sums stay in the second-level cache: all spikes are delivered to the targets of a tile, then its blocks
+are updated. So arrival sums never travel to memory. A cursor for every spike remembers how far its list has been
+read; because the list is sorted, the next tile goes on from there. Arrivals are summed as integers: the order of
+summation cannot matter.
 """
 
 from __future__ import annotations
@@ -14,92 +17,196 @@ from numba import njit
 
 from twinbrain.kernels.random import INLINE, U32, source_checksum
 from twinbrain.kernels.sync import barrier, prefetch
-from twinbrain.kernels.update import BLOCK, LOG_BLOCK, compact, step_block
+from twinbrain.kernels.update import BLOCK, LOG_BLOCK, STRIDE, compact, spread, step_block
 
-__all__ = ["make_advance"]
+__all__ = ["TILE_BYTES", "deliver", "make_advance", "open_lists"]
 
-_B = BLOCK
+#: Arrival sums of a tile: what fits the second-level cache beside the lists that pass through it.
+TILE_BYTES = 512 * 1024
+
+_B, _S = BLOCK, STRIDE
 _LOG, _MASK = U32(LOG_BLOCK), U32(BLOCK - 1)
-_AHEAD = 6  # spikes between the request of a list and its use
+_AHEAD = 8  # spikes between the request of a list and its use
+_DONE = U32(0xFFFFFFFF)  # no target is this high
 
 
 @njit(**INLINE)
-def deliver(
-    spikes, n, part, pointer, cuts, targets, weights, acc, population, sign, voxel_first, voxel_length, ports, n_ports
+def open_lists(
+    spikes, n, part, pointer, cuts, targets, weights, population, sign, voxel_first, voxel_length, ports, m, position,
+    end, following, own, length, near, far
 ):  # fmt: skip
-    """Add the weights of all synapses from ``n`` fired neurons onto the targets that part ``part`` owns."""
+    """Append a cursor for every one of ``n`` spikes that has targets in part ``part``, from cursor m; returns the end.
+
+    A cursor is where its list goes on and ends, the target there, the source's voxel, and the ports of its arrivals
+    in that voxel and elsewhere.
+    """
     whole = cuts.shape[0] == 0
-    kind = acc.dtype.type
-    half = np.int64(acc.itemsize * 4)
-    for m in range(n):
-        if m + 2 * _AHEAD < n:
-            prefetch(pointer, np.int64(spikes[m + 2 * _AHEAD]))
-        if m + _AHEAD < n:
-            ahead = np.int64(spikes[m + _AHEAD])
-            for q in range(pointer[ahead], pointer[ahead + 1], 16):
-                prefetch(targets, np.int64(q))
-            for q in range(pointer[ahead], pointer[ahead + 1], 32):
-                prefetch(weights, np.int64(q))
-        j = np.int64(spikes[m])
+    begin = m
+    for k in range(n):
+        if k + 2 * _AHEAD < n:
+            ahead = np.int64(spikes[k + 2 * _AHEAD])
+            prefetch(pointer, ahead)
+            if not whole:
+                prefetch(cuts[part], ahead)
+                prefetch(cuts[part + 1], ahead)
+        j = np.int64(spikes[k])
         a = pointer[j]
         b = pointer[j + 1]
         if not whole:
             b = a + cuts[part + 1, j]
             a = a + cuts[part, j]
+        if a == b:
+            continue
+        prefetch(targets, a)
+        prefetch(weights, a)
         p = population[j]
-        own = U32(voxel_first[p])
-        length = U32(voxel_length[p])
-        near = (ports[0] if sign[p] > 0 else ports[2]) * _B
-        far = (ports[1] if sign[p] > 0 else ports[2]) * _B
-        for q in range(a, b):
-            t = targets[q]
+        position[m] = a
+        end[m] = b
+        own[m] = U32(voxel_first[p])
+        length[m] = U32(voxel_length[p])
+        near[m] = ports[0] if sign[p] > 0 else ports[2]
+        far[m] = ports[1] if sign[p] > 0 else ports[2]
+        m += 1
+    for k in range(begin, m):
+        following[k] = targets[position[k]]
+    return m
+
+
+@njit(**INLINE)
+def deliver(n, first, limit, position, end, following, own, length, near, far, targets, weights, acc):
+    """Add the weights of all synapses of ``n`` cursors onto targets below ``limit``; ``first`` begins the tile.
+
+    ``acc`` holds the arrival sums of the tile: for each block, one row per port.
+    """
+    kind = acc.dtype.type
+    half = np.int64(acc.itemsize * 4)
+    flat = acc.reshape(-1)
+    block = acc.shape[1]
+    origin = U32(first)
+    limit = U32(limit)
+    for m in range(n):
+        ahead = m + _AHEAD
+        if ahead < n and following[ahead] < limit:
+            prefetch(targets, position[ahead])
+            prefetch(targets, position[ahead] + 16)
+            prefetch(weights, position[ahead])
+        t = following[m]
+        if t >= limit:
+            continue
+        q = position[m]
+        stop = end[m]
+        here = np.int64(near[m]) * _S
+        there = np.int64(far[m]) * _S
+        start = own[m]
+        size = length[m]
+        while True:
             w = np.int64(weights[q])
-            port = near if U32(t - own) < length else far
-            slot = np.int64(t >> _LOG) * (n_ports * _B) + np.int64(t & _MASK) + port
-            acc[slot] += kind((w & np.int64(255)) | ((w >> np.int64(8)) << half))
+            port = here if U32(t - start) < size else there
+            place = U32(t - origin)
+            slot = np.int64(place >> _LOG) * block + np.int64(place & _MASK) + port
+            flat[slot] += kind((w & np.int64(255)) | ((w >> np.int64(8)) << half))
+            q += 1
+            if q == stop:
+                t = _DONE
+                break
+            t = targets[q]
+            if t >= limit:
+                break
+        position[m] = q
+        following[m] = t
+
+
+@njit(**INLINE)
+def read_bits(bits, first, limit, out):
+    """List the neurons first ... limit - 1 whose bit is set; first is a multiple of 8. Returns how many."""
+    k = 0
+    for w in range(first >> 3, (limit + 7) >> 3):
+        byte = bits[w]
+        if byte != 0:
+            for i in range(8):
+                if byte & (np.uint8(1) << np.uint8(i)):
+                    out[k] = np.int32(8 * w + i)
+                    k += 1
+    return k
+
+
+@njit(**INLINE)
+def write_bits(bits, first, limit, ids, n):
+    """Set the bits of ``n`` neurons among first ... limit - 1, and clear the others."""
+    bits[first >> 3 : (limit + 7) >> 3] = 0
+    for k in range(n):
+        i = np.int64(ids[k])
+        bits[i >> 3] |= np.uint8(1) << np.uint8(i & 7)
 
 
 @cache
 def make_advance(R: tuple[int, ...]) -> Any:
     """Return the function that one thread runs: it advances the blocks of its part by a number of steps.
 
-    ``R`` is ``Layout.constants``; the compiled function is kept on disk for the next process. Every step: deliver
-    the spikes of the last step to the part's own targets, update its blocks, list its spikes, and meet the other
-    threads at one barrier. After the last step its spikes are delivered as well, so that nothing is in flight
-    between two calls.
+    ``R`` is ``Layout.constants``; the compiled function is kept on disk for the next process. Every step: tile by
+    tile, deliver the spikes of the last step and update the blocks; list the new spikes; meet the other threads at
+    one barrier. Between two calls the spikes of the last step are in flight: one bit per neuron in ``flying``.
     """
     R = (*R, source_checksum())  # not read: a kernel edited in any file of this room is compiled anew
 
     @njit(nogil=True, boundscheck=False, error_model="numpy", cache=True)
     def advance(
-        part, threads, blocks, steps, first_step, substeps, n_neurons, state, acc, c, k0, k1, pointer, cuts, targets,
-        weights, population, sign, voxel_of, voxel_first, voxel_length, ports, spikes, n_spikes, counter, counts,
-        voxel_counts, recorded, record_step, record_id, n_recorded, sampled, samples
+        part, threads, blocks, steps, first_step, substeps, n_neurons, state, flying, acc, z, q, fired, c, table,
+        k0, k1, pointer, cuts, targets, weights, population, population_first, sign, voxel_of, voxel_first,
+        voxel_length, ports, spikes, n_spikes, counter, counts, voxel_counts, recorded, record_step, record_id,
+        n_recorded, sampled, samples
     ):  # fmt: skip
-        n_ports = acc.shape[1] // _B
-        flat = acc.reshape(-1)
-        z = np.empty(_B, np.float32)
-        words = np.empty(_B, np.uint32)
-        fired = np.zeros(_B, np.uint8)
         b0 = blocks[part]
         b1 = blocks[part + 1]
+        first = b0 * _B
+        limit = min(b1 * _B, n_neurons)
+        tile = acc.shape[0]
         kept = n_recorded[part]
+        spread_over = np.int64(-1)  # the population that fills all scratch rows, if one does
+        capacity = 1024 + n_neurons // 16
+        position, end = np.empty(capacity, np.int64), np.empty(capacity, np.int64)
+        following, own, length = (
+            np.empty(capacity, np.uint32), np.empty(capacity, np.uint32), np.empty(capacity, np.uint32)
+        )  # fmt: skip
+        near, far = np.empty(capacity, np.uint8), np.empty(capacity, np.uint8)
+        n_spikes[1, part] = read_bits(flying, first, limit, spikes[1, part])
+        barrier(counter, 1, threads)
         for s in range(steps):
             parity = s & 1
-            if s > 0:
-                for th in range(threads):
-                    deliver(
-                        spikes[1 - parity, th], n_spikes[1 - parity, th], part, pointer, cuts, targets, weights, flat,
-                        population, sign, voxel_first, voxel_length, ports, n_ports
-                    )  # fmt: skip
+            total = 0
+            for th in range(threads):
+                total += n_spikes[1 - parity, th]
+            if total > capacity:
+                capacity = 2 * total
+                position, end = np.empty(capacity, np.int64), np.empty(capacity, np.int64)
+                following, own, length = (
+                    np.empty(capacity, np.uint32), np.empty(capacity, np.uint32), np.empty(capacity, np.uint32)
+                )  # fmt: skip
+                near, far = np.empty(capacity, np.uint8), np.empty(capacity, np.uint8)
+            n = 0
+            for th in range(threads):
+                n = open_lists(
+                    spikes[1 - parity, th], n_spikes[1 - parity, th], part, pointer, cuts, targets, weights, population,
+                    sign, voxel_first, voxel_length, ports, n, position, end, following, own, length, near, far
+                )  # fmt: skip
             k = 0
             out = spikes[parity, part]
-            for b in range(b0, b1):
-                first = b * _B
-                step_block(
-                    state[b], acc[b], fired, z, words, c, R, first, first_step + s, substeps, k0, k1
+            for start in range(b0, b1, tile):
+                stop = min(start + tile, b1)
+                deliver(
+                    n, start * _B, stop * _B, position, end, following, own, length, near, far, targets, weights, acc
                 )  # fmt: skip
-                k = compact(fired, min(_B, n_neurons - first), first, out, k)
+                for b in range(start, stop):
+                    at = b * _B
+                    if table.shape[1] > 0:
+                        p = np.int64(population[at])
+                        if spread_over != p or population_first[p + 1] < at + _B:
+                            last = spread(q, table, population_first, p, at, min(at + _B, n_neurons))
+                            spread_over = p if last == p and population_first[p + 1] >= at + _B else np.int64(-1)
+                    step_block(
+                        state[b], acc[b - start], fired, z, q, c, R, at, first_step + s, substeps, k0, k1
+                    )  # fmt: skip
+                    k = compact(fired, min(_B, n_neurons - at), at, out, k)
             for m in range(k):
                 p = population[out[m]]
                 counts[part, p] += 1
@@ -115,13 +222,9 @@ def make_advance(R: tuple[int, ...]) -> Any:
                 if b0 <= b < b1:
                     samples[s, m] = state[b, sampled[m] & (_B - 1)]
             n_spikes[parity, part] = k
-            barrier(counter, s + 1, threads)
+            barrier(counter, s + 2, threads)
         n_recorded[part] = kept
-        last = (steps - 1) & 1
-        for th in range(threads):
-            deliver(
-                spikes[last, th], n_spikes[last, th], part, pointer, cuts, targets, weights, flat, population, sign,
-                voxel_first, voxel_length, ports, n_ports
-            )  # fmt: skip
+        last_parity = (steps - 1) & 1
+        write_bits(flying, first, limit, spikes[last_parity, part], n_spikes[last_parity, part])
 
     return advance

@@ -12,7 +12,7 @@ from numba.extending import intrinsic
 
 from twinbrain.kernels.random import INLINE
 
-__all__ = ["barrier", "prefetch"]
+__all__ = ["barrier", "first_bit", "prefetch"]
 
 _sched_yield = types.ExternalFunction("sched_yield", types.int32())
 
@@ -37,6 +37,16 @@ def prefetch(typingctx: Any, array: Any, index: Any) -> Any:
         return context.get_dummy_value()
 
     return types.none(array, types.int64), codegen
+
+
+@intrinsic
+def first_bit(typingctx: Any, x: Any) -> Any:
+    """Return the number of the lowest bit that is set in a uint64 other than 0."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.cttz(args[0], ir.IntType(1)(1))
+
+    return types.int64(types.uint64), codegen
 
 
 @intrinsic

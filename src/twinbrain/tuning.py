@@ -1,0 +1,121 @@
+"""Parameters as the kernels take them: scalars, one number per population, or one number per neuron."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import gammaincinv
+
+from twinbrain.errors import InputError, nearest
+from twinbrain.kernels.random import derive_key, uniforms_numpy
+from twinbrain.kernels.update import PARAMETERS, Layout
+from twinbrain.network import Network
+from twinbrain.neuron import CHANNELS
+
+__all__ = ["KernelParameters", "check_tunable", "gamma_factors", "kernel_parameters"]
+
+Float = NDArray[np.float64]
+Int = NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class KernelParameters:
+    """The parameters of a network at a time step.
+
+    Attributes
+    ----------
+    layout : Layout
+        Which parameter is a scalar, differs between populations or between neurons.
+    values : dict of ndarray (P,)
+        All of them, for every population, in double precision.
+    """
+
+    layout: Layout
+    values: dict[str, Float]
+
+    @property
+    def scalars(self) -> NDArray[np.float32]:
+        """The value of the first population of every parameter, which is that of all where it is used."""
+        return np.array([self.values[name][0] for name in PARAMETERS], np.float32)
+
+    @property
+    def table(self) -> NDArray[np.float32]:
+        """What differs between populations, (P, number of such parameters)."""
+        columns = [self.values[name].astype(np.float32) for name in self.layout.by_population]
+        return np.ascontiguousarray(np.stack(columns, axis=1))
+
+    def of_neurons(self, name: str, network: Network, population_of: NDArray[np.int32]) -> Float:
+        """Return a parameter of every neuron, with its Gamma factor."""
+        ids = np.arange(len(population_of), dtype=np.int64) + CHANNELS.index(name[2:]) * 2**40
+        factor = gamma_factors(network.heterogeneity["g_" + name[2:]], ids, network.seed, "gamma_conductance")
+        return np.asarray(self.values[name][population_of] * factor, np.float64)
+
+
+def kernel_parameters(
+    network: Network, dt_ms: float, tunable: Sequence[str] = (), driven: bool = False
+) -> KernelParameters:
+    """Make the parameters of the kernels in double precision.
+
+    Conductances that are ``tunable`` and the background current count as different between populations even if they
+    are not (yet). ``driven`` asks for a current of every neuron's own.
+    """
+    get = network.parameter
+    tau = get("background_tau_ms")
+    decay = np.exp(-dt_ms / tau)
+    held = np.ceil(get("refractory_ms") / dt_ms - 1e-6) - 1
+    values = {
+        "dt_over_c": dt_ms / get("capacitance"),
+        "g_leak": get("leak_conductance"),
+        "current": get("leak_conductance") * get("leak_potential_mv") + get("background_mean"),
+        "v_threshold": get("threshold_mv"),
+        "v_reset": get("reset_mv"),
+        # the step of the spike counts as the first of the refractory time (see neuron.reference_step)
+        "held": np.where(held > 0, -1000.0 * held, get("reset_mv")),
+        "e_ou": decay,
+        "s_ou": get("background_std") * np.sqrt(1 - decay**2),
+        **{f"v_{c}": get(f"v_{c}_mv") for c in CHANNELS},
+        **{f"d_{c}": np.exp(-dt_ms / get(f"tau_{c}_ms")) for c in CHANNELS},
+        **{f"w_{c}": get(f"g_{c}") / 255.0 for c in CHANNELS},
+        "chi": network.chi,
+    }
+    live = network.live
+    dead = {f"{k}_{c}" for c, alive in zip(CHANNELS, live, strict=True) if not alive for k in "vdw"}
+    used = [name for name in PARAMETERS if name not in dead]
+    own = tuple(name for name in used if name.replace("w_", "g_") in network.heterogeneity)
+    between = ("current", *(name.replace("g_", "w_") for name in tunable))
+    layout = Layout(
+        live=live,
+        varying=own,
+        gained=bool((network.chi != 1).any()),
+        wide=int(network.anatomy.in_degree.max()) * 255 >= 2**16,
+        by_population=tuple(
+            name
+            for name in used
+            if name not in own and (name in between or np.ptp(values[name].astype(np.float32)) > 0)
+        ),
+        driven=driven,
+    )
+    return KernelParameters(layout, {name: np.asarray(values[name], np.float64) for name in PARAMETERS})
+
+
+def gamma_factors(shape: float, ids: Int, seed: int, purpose: str) -> Float:
+    """Return Gamma(shape, 1/shape) deviates (mean 1) keyed by neuron id."""
+    if np.isinf(shape):
+        return np.ones(len(ids))
+    u = uniforms_numpy(ids, 0, derive_key(seed, purpose))
+    return np.asarray(gammaincinv(shape, u) / shape, np.float64)
+
+
+def check_tunable(names: Sequence[str], network: Network) -> tuple[str, ...]:
+    """Refuse conductances that do not exist, or that are 0 everywhere, which no factor could change."""
+    known = [f"g_{c}" for c, alive in zip(CHANNELS, network.live, strict=True) if alive]
+    for name in names:
+        if name not in known:
+            raise InputError(
+                f"tunable: '{name}' is not a conductance of this network{nearest(name, known)}; those above 0 are "
+                f"{', '.join(known) or 'none'}"
+            )
+    return tuple(dict.fromkeys(names))
