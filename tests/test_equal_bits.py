@@ -93,7 +93,7 @@ def spikes(
     order = np.lexsort((neuron, step))
     digest = hashlib.sha256()
     state = engine.state()
-    arrays = [step[order], neuron[order], state["neurons"][who], state["arrivals"][who], state["balloon"][who]]
+    arrays = [step[order], neuron[order], state["neurons"][who], state["spikes"][who], state["balloon"][who]]
     for array in arrays:
         digest.update(np.ascontiguousarray(array).tobytes())
     assert len(step) > steps * net.neurons * 0.5e-3, "too few spikes to tell two runs apart"
@@ -168,7 +168,7 @@ def test_resumed_at_twenty_random_steps(kind: str) -> None:
     assert spikes(network(kind), 200, resume_at=stops, threads=2) == plain(kind, 200)
 
 
-def test_a_resumed_state_that_lost_its_arrivals_differs() -> None:
+def test_a_resumed_state_that_lost_its_spikes_differs() -> None:
     net = network("region canonical")
     engine = Simulation(net, inputs=net.brain.regions[:2])
     engine.set_drive(np.array([0.02, -0.01]))
@@ -176,7 +176,7 @@ def test_a_resumed_state_that_lost_its_arrivals_differs() -> None:
     state = engine.state()
     whole, cut = (Simulation(net, inputs=net.brain.regions[:2]) for _ in range(2))
     whole.restore(state)
-    cut.restore({**state, "arrivals": np.zeros_like(state["arrivals"])})
+    cut.restore({**state, "spikes": np.zeros_like(state["spikes"])})
     for e in (whole, cut):
         e.advance(100)
     engine.advance(100)

@@ -24,7 +24,7 @@ def test_the_hot_loops_are_vectorised() -> None:
 
     @njit(nogil=True, boundscheck=False, error_model="numpy")
     def update(s, a, fired, z, q, c):
-        update_block(s, a, fired, z, q, c, constants, True)
+        update_block(s, a[0], a[1], a[2], fired, z, q, c, constants, True)
 
     @njit(nogil=True, boundscheck=False, error_model="numpy")
     def noise(z, k):
@@ -37,7 +37,7 @@ def test_the_hot_loops_are_vectorised() -> None:
 
     update(
         np.zeros(layout.n_rows * STRIDE, np.float32),
-        np.zeros(layout.n_ports * STRIDE, np.uint32),
+        np.zeros((layout.n_ports, BLOCK), np.uint32),
         np.zeros(BLOCK, np.uint8),
         np.zeros(BLOCK, np.float32),
         np.zeros(16, np.float32),

@@ -129,8 +129,8 @@ def test_spikes_are_kept_in_their_window_only() -> None:
 
 
 def test_drive_raises_its_region_and_is_held_over_each_repetition_time() -> None:
-    net = network(neurons=8000)
-    drive = Drive.constant({"Thalamus_L": 0.02}, 2.4, 0.8)  # 0.03 can leave it in a lasting high state
+    net = network(neurons=8000, parameters=parameter_set("asynchronous").changed(background_mean=0.35))  # no run-away
+    drive = Drive.constant({"Thalamus_L": 0.03}, 2.4, 0.8)
     low = simulate(net, 2.4).firing_rate.groupby("pop_region").mean()
     high = simulate(net, drive=drive).firing_rate.groupby("pop_region").mean()
     assert float(high.sel(pop_region="Thalamus_L").mean()) > 1.4 * float(low.sel(pop_region="Thalamus_L").mean())

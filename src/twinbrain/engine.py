@@ -15,6 +15,7 @@ from twinbrain.kernels.random import derive_key, normals_numpy, uniforms_numpy
 from twinbrain.kernels.update import BLOCK, PARAMETERS, ROW_OU, ROW_V, STRIDE
 from twinbrain.kernels.wiring import Wiring, part_cuts
 from twinbrain.network import Network
+from twinbrain.neuron import CHANNELS
 from twinbrain.observe import Balloon, advance_balloon, bold_signal, resting_state
 from twinbrain.parallel import check_threads, run_threads
 from twinbrain.tuning import check_tunable, gamma_factors, kernel_parameters
@@ -170,10 +171,10 @@ class Simulation:
         """Return what one thread writes for itself: arrival sums of a tile, noise, parameters of a block, spikes."""
         layout = self.layout
         widest = int(np.diff(self._blocks).max())
-        block_bytes = layout.n_ports * STRIDE * np.dtype(layout.arrival_type).itemsize
+        block_bytes = layout.n_ports * BLOCK * np.dtype(layout.arrival_type).itemsize
         tiles = min(16, -(-widest * block_bytes // TILE_BYTES))
         return (
-            aligned((-(-widest // tiles), layout.n_ports * STRIDE), layout.arrival_type),
+            aligned((layout.n_ports, -(-widest // tiles) * BLOCK + 16), layout.arrival_type),
             aligned((BLOCK,), np.float32),
             aligned((len(layout.by_population) * STRIDE + 16,), np.float32),
             aligned((BLOCK,), np.uint8),
@@ -489,8 +490,13 @@ class Simulation:
         """
         chosen = slice(None) if neurons is None else neurons
         v = self.voltage(member)[chosen]
-        out = {"background": (self._get(ROW_CURRENT, member) + self._get(ROW_OU, member))[chosen]}
         population = self._population_of[chosen]
+        leak = self.network.parameter("leak_conductance") * self.network.parameter("leak_potential_mv")
+        table = self._tables[member][:, self.layout.by_population.index("current")]
+        mean = (table - leak).astype(np.float32)
+        out = {"background": mean[population] + self._get(ROW_OU, member)[chosen]}
+        if self.layout.driven:
+            out["background"] += self._get(self.layout.row_drive, member)[chosen]
         for name, row in zip(CHANNELS, self.layout.rows, strict=False):
             if row >= 0:
                 reversal = self.network.parameter(f"v_{name}_mv")[population].astype(np.float32)

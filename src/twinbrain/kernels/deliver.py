@@ -15,17 +15,16 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from twinbrain.kernels.random import INLINE, U32, source_checksum
+from twinbrain.kernels.random import INLINE, U32, U64, source_checksum
 from twinbrain.kernels.sync import barrier, prefetch
-from twinbrain.kernels.update import BLOCK, LOG_BLOCK, STRIDE, compact, spread, step_block
+from twinbrain.kernels.update import BLOCK, LOG_BLOCK, PORTS, compact, spread, step_block
 
 __all__ = ["TILE_BYTES", "deliver", "make_advance", "open_lists"]
 
 #: Arrival sums of a tile: what fits the second-level cache beside the lists that pass through it.
 TILE_BYTES = 512 * 1024
 
-_B, _S = BLOCK, STRIDE
-_LOG, _MASK = U32(LOG_BLOCK), U32(BLOCK - 1)
+_B = BLOCK
 _AHEAD = 8  # spikes between the request of a list and its use
 _DONE = U32(0xFFFFFFFF)  # no target is this high
 
@@ -73,16 +72,16 @@ def open_lists(
 
 
 @njit(**INLINE)
-def deliver(n, first, limit, position, end, following, own, length, near, far, targets, weights, acc):
+def deliver(n, first, limit, position, end, following, own, length, near, far, targets, weights, acc, gained):
     """Add the weights of all synapses of ``n`` cursors onto targets below ``limit``; ``first`` begins the tile.
 
-    ``acc`` holds the arrival sums of the tile: for each block, one row per port.
+    ``acc`` (ports, neurons) holds the arrival sums of the tile. Without ``gained`` ``near`` and ``far`` are the same.
     """
     kind = acc.dtype.type
     half = np.int64(acc.itemsize * 4)
     flat = acc.reshape(-1)
-    block = acc.shape[1]
-    origin = U32(first)
+    row = U64(acc.shape[1])
+    origin = np.int64(first)
     limit = U32(limit)
     for m in range(n):
         ahead = m + _AHEAD
@@ -93,26 +92,26 @@ def deliver(n, first, limit, position, end, following, own, length, near, far, t
         t = following[m]
         if t >= limit:
             continue
-        q = position[m]
-        stop = end[m]
-        here = np.int64(near[m]) * _S
-        there = np.int64(far[m]) * _S
+        q = U64(position[m])  # unsigned, or every index would be tested for a negative one
+        stop = U64(end[m])
+        here = U64(near[m]) * row - U64(origin)
+        there = U64(far[m]) * row - U64(origin)
         start = own[m]
         size = length[m]
         while True:
             w = np.int64(weights[q])
-            port = here if U32(t - start) < size else there
-            place = U32(t - origin)
-            slot = np.int64(place >> _LOG) * block + np.int64(place & _MASK) + port
+            slot = U64(t) + here
+            if gained and U32(t - start) >= size:
+                slot = U64(t) + there
             flat[slot] += kind((w & np.int64(255)) | ((w >> np.int64(8)) << half))
-            q += 1
+            q += U64(1)
             if q == stop:
                 t = _DONE
                 break
             t = targets[q]
             if t >= limit:
                 break
-        position[m] = q
+        position[m] = np.int64(q)
         following[m] = t
 
 
@@ -147,6 +146,7 @@ def make_advance(R: tuple[int, ...]) -> Any:
     tile, deliver the spikes of the last step and update the blocks; list the new spikes; meet the other threads at
     one barrier. Between two calls the spikes of the last step are in flight: one bit per neuron in ``flying``.
     """
+    GAINED = R[PORTS] != R[PORTS + 1]
     R = (*R, source_checksum())  # not read: a kernel edited in any file of this room is compiled anew
 
     @njit(nogil=True, boundscheck=False, error_model="numpy", cache=True)
@@ -160,7 +160,7 @@ def make_advance(R: tuple[int, ...]) -> Any:
         b1 = blocks[part + 1]
         first = b0 * _B
         limit = min(b1 * _B, n_neurons)
-        tile = acc.shape[0]
+        tile = (acc.shape[1] - 16) // _B
         kept = n_recorded[part]
         spread_over = np.int64(-1)  # the population that fills all scratch rows, if one does
         capacity = 1024 + n_neurons // 16
@@ -194,7 +194,8 @@ def make_advance(R: tuple[int, ...]) -> Any:
             for start in range(b0, b1, tile):
                 stop = min(start + tile, b1)
                 deliver(
-                    n, start * _B, stop * _B, position, end, following, own, length, near, far, targets, weights, acc
+                    n, start * _B, stop * _B, position, end, following, own, length, near, far, targets, weights,
+                    acc, GAINED
                 )  # fmt: skip
                 for b in range(start, stop):
                     at = b * _B
@@ -203,8 +204,12 @@ def make_advance(R: tuple[int, ...]) -> Any:
                         if spread_over != p or population_first[p + 1] < at + _B:
                             last = spread(q, table, population_first, p, at, min(at + _B, n_neurons))
                             spread_over = p if last == p and population_first[p + 1] >= at + _B else np.int64(-1)
+                    here, there = (b - start) * _B, (b - start + 1) * _B
+                    local, distant, inhibitory = (
+                        acc[ports[0], here:there], acc[ports[1], here:there], acc[ports[2], here:there]
+                    )  # fmt: skip
                     step_block(
-                        state[b], acc[b - start], fired, z, q, c, R, at, first_step + s, substeps, k0, k1
+                        state[b], local, distant, inhibitory, fired, z, q, c, R, at, first_step + s, substeps, k0, k1
                     )  # fmt: skip
                     k = compact(fired, min(_B, n_neurons - at), at, out, k)
             for m in range(k):

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 from numba import njit
 
-from twinbrain.kernels.random import F32, INLINE, U32, fill_normals, wide_vectors
+from twinbrain.kernels.random import F32, INLINE, U32, U64, fill_normals, wide_vectors
 from twinbrain.kernels.sync import first_bit
 from twinbrain.neuron import CHANNELS
 
@@ -138,7 +138,7 @@ class Layout:
 _B, _S = BLOCK, STRIDE
 _V0, _D0, _W0 = 8, 12, 16  # positions of v_, d_, w_ in PARAMETERS
 _CHI = 20
-_PORTS = 4 + _N_PARAMETERS
+PORTS = _PORTS = 4 + _N_PARAMETERS  # where the ports stand in Layout.constants
 _DRIVE = _PORTS + 6
 
 
@@ -153,12 +153,12 @@ def spread(q, table, population_first, p, first_id, end_id):
     i = first_id
     while True:
         until = min(population_first[p + 1], end_id)
+        whole = (until - i + 15) >> 4 << 4
         for k in range(table.shape[1]):
             value = table[p, k]
-            at = k * _S + i - first_id
-            for j in range(0, until - i, 16):
-                for lane in range(16):
-                    q[at + j + lane] = value
+            at = U64(k * _S + i - first_id)  # unsigned, or every index would be tested for a negative one
+            for j in range(whole):
+                q[at + U64(j)] = value
         i = until
         if i >= end_id:
             return p
@@ -182,18 +182,19 @@ def _sum_of(packed, which, wide):
 
 
 @njit(**INLINE)
-def _excitatory(a, local, distant, which, chi, wide, i):
+def _excitatory(local, distant, gained, which, chi, wide, i):
     """Excitatory arrivals of neuron i in units of one weight step: chi multiplies those from other voxels."""
-    near = _sum_of(a[local * _S + i], which, wide)
-    if local == distant:
+    near = _sum_of(local[i], which, wide)
+    if not gained:
         return near
-    return F32(near + F32(chi * _sum_of(a[distant * _S + i], which, wide)))
+    return F32(near + F32(chi * _sum_of(distant[i], which, wide)))
 
 
 @njit(**INLINE)
-def update_block(s, a, fired, z, q, c, R, arrive):
+def update_block(s, local, distant, inhibitory, fired, z, q, c, R, arrive):
     """Advance one block by one step; ``arrive`` (a constant) adds and clears the arrivals, starts ``fired``.
 
+    ``local``, ``distant`` and ``inhibitory`` are the arrival sums (the first two are one where chi is 1 everywhere),
     ``q`` holds the scratch rows, ``c`` the scalars, ``R`` is ``Layout.constants``.
     """
     wide_vectors()
@@ -202,6 +203,7 @@ def update_block(s, a, fired, z, q, c, R, arrive):
     d0, d1, d2, d3 = c[_D0], c[_D0 + 1], c[_D0 + 2], c[_D0 + 3]
     w0, w1, w2, w3 = c[_W0], c[_W0 + 1], c[_W0 + 2], c[_W0 + 3]
     chi0 = c[_CHI]
+    gained = R[_PORTS] != R[_PORTS + 1]
     for i in range(_B):
         v = s[i]
         ou = F32(F32(s[_S + i] * _pick(s, q, R[10], c6, i)) + F32(_pick(s, q, R[11], c7, i) * z[i]))
@@ -217,8 +219,7 @@ def update_block(s, a, fired, z, q, c, R, arrive):
                 g = F32(
                     g
                     + F32(
-                        _pick(s, q, R[4 + _W0], w0, i)
-                        * _excitatory(a, R[_PORTS], R[_PORTS + 1], 0, chi, R[_PORTS + 5], i)
+                        _pick(s, q, R[4 + _W0], w0, i) * _excitatory(local, distant, gained, 0, chi, R[_PORTS + 5], i)
                     )
                 )
             total = F32(total + g)
@@ -231,7 +232,7 @@ def update_block(s, a, fired, z, q, c, R, arrive):
                     g
                     + F32(
                         _pick(s, q, R[5 + _W0], w1, i)
-                        * _excitatory(a, R[_PORTS], R[_PORTS + 1], R[_PORTS + 3], chi, R[_PORTS + 5], i)
+                        * _excitatory(local, distant, gained, R[_PORTS + 3], chi, R[_PORTS + 5], i)
                     )
                 )
             total = F32(total + g)
@@ -240,20 +241,14 @@ def update_block(s, a, fired, z, q, c, R, arrive):
         if R[2] >= 0:
             g = s[R[2] * _S + i]
             if arrive:
-                g = F32(g + F32(_pick(s, q, R[6 + _W0], w2, i) * _sum_of(a[R[_PORTS + 2] * _S + i], 0, R[_PORTS + 5])))
+                g = F32(g + F32(_pick(s, q, R[6 + _W0], w2, i) * _sum_of(inhibitory[i], 0, R[_PORTS + 5])))
             total = F32(total + g)
             drive = F32(drive + F32(g * _pick(s, q, R[6 + _V0], v2, i)))
             s[R[2] * _S + i] = F32(g * _pick(s, q, R[6 + _D0], d2, i))
         if R[3] >= 0:
             g = s[R[3] * _S + i]
             if arrive:
-                g = F32(
-                    g
-                    + F32(
-                        _pick(s, q, R[7 + _W0], w3, i)
-                        * _sum_of(a[R[_PORTS + 2] * _S + i], R[_PORTS + 4], R[_PORTS + 5])
-                    )
-                )
+                g = F32(g + F32(_pick(s, q, R[7 + _W0], w3, i) * _sum_of(inhibitory[i], R[_PORTS + 4], R[_PORTS + 5])))
             total = F32(total + g)
             drive = F32(drive + F32(g * _pick(s, q, R[7 + _V0], v3, i)))
             s[R[3] * _S + i] = F32(g * _pick(s, q, R[7 + _D0], d3, i))
@@ -271,18 +266,21 @@ def update_block(s, a, fired, z, q, c, R, arrive):
         else:
             fired[i] |= np.uint8(spike)
     if arrive:
-        a[:] = 0
+        local[:] = 0
+        if gained:
+            distant[:] = 0
+        inhibitory[:] = 0
 
 
 @njit(**INLINE)
-def step_block(s, a, fired, z, q, c, R, first_id, step, substeps, k0, k1):
+def step_block(s, local, distant, inhibitory, fired, z, q, c, R, first_id, step, substeps, k0, k1):
     """Advance one block by one exchange interval of ``substeps`` steps while it is in the cache."""
     first = step * substeps
     fill_normals(z, first_id, first, k0, k1, _B)
-    update_block(s, a, fired, z, q, c, R, True)
+    update_block(s, local, distant, inhibitory, fired, z, q, c, R, True)
     for m in range(1, substeps):
         fill_normals(z, first_id, first + m, k0, k1, _B)
-        update_block(s, a, fired, z, q, c, R, False)
+        update_block(s, local, distant, inhibitory, fired, z, q, c, R, False)
 
 
 @njit(**INLINE)
