@@ -55,10 +55,12 @@ if TYPE_CHECKING:
     from twinbrain.brain import Brain as Brain
     from twinbrain.config import Study as Study
     from twinbrain.config import read_study as read_study
+    from twinbrain.data.preparation import Preparation as Preparation
     from twinbrain.data.read import read_subject as read_subject
     from twinbrain.data.sample import load_sample as load_sample
     from twinbrain.data.sample import sample_ids as sample_ids
     from twinbrain.data.subject import Subject as Subject
+    from twinbrain.data.surface_sample import load_surface_sample as load_surface_sample
     from twinbrain.data.voxels import VoxelData as VoxelData
     from twinbrain.drive import Drive as Drive
     from twinbrain.errors import CorruptFile as CorruptFile
@@ -97,6 +99,7 @@ _HOME = {
     "Interrupted": "errors",
     "Network": "network",
     "ParameterSet": "neuron",
+    "Preparation": "data.preparation",
     "PrivateVariability": "assimilate.private",
     "Record": "record",
     "Run": "simulate",
@@ -129,6 +132,7 @@ _HOME = {
     "granger": "analyse.causality",
     "load": "store",
     "load_sample": "data.sample",
+    "load_surface_sample": "data.surface_sample",
     "parameter_set": "neuron",
     "partial_connectivity": "analyse.connectivity",
     "phase_randomise": "analyse.nulls",

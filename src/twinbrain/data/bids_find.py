@@ -51,8 +51,9 @@ def choose_session(root: Path, files: tuple[BidsFile, ...], chosen: str | None) 
 def bold_files(work: Work) -> tuple[dict[str, BidsFile], str | None]:
     """Preprocessed runs in one space, by the name of the run (the task, and what tells runs of a task apart)."""
     found = pick(work.files, "bold", MAPS, desc="preproc")
+    wanted, _, resolution = (work.options.space or "").partition(":res-")
     spaces = sorted({f.entities.get("space", "native") for f in found})
-    space = work.options.space
+    space = wanted or None
     if space is None and spaces:
         space = _PREFERRED if _PREFERRED in spaces else spaces[0]
         if len(spaces) > 1 and _PREFERRED not in spaces:
@@ -67,10 +68,24 @@ def bold_files(work: Work) -> tuple[dict[str, BidsFile], str | None]:
             f"{', '.join(spaces)}."
         )
     chosen = [f for f in found if f.entities.get("space", "native") == space]
+    grids = sorted({f.entities.get("res", "") for f in chosen})
+    if resolution and resolution not in grids:
+        raise InputError(
+            f"{work.root}: there is no BOLD of resolution '{resolution}' in the space '{space}'; there is "
+            f"{', '.join(g or 'one without res' for g in grids)}."
+        )
+    if len(grids) > 1 and not resolution:
+        raise InputError(
+            f"{work.root}: BOLD is there in {len(grids)} resolutions (res {', '.join(g or 'none' for g in grids)}); "
+            "say "
+            f"which with space='{space}:res-{grids[-1]}'."
+        )
+    if resolution:
+        chosen = [f for f in chosen if f.entities.get("res") == resolution]
     runs: dict[str, BidsFile] = {}
     for file in chosen:
         parts = [file.entities.get("task", "bold")]
-        parts += [f"{key}-{file.entities[key]}" for key in ("acq", "dir", "run", "res") if key in file.entities]
+        parts += [f"{key}-{file.entities[key]}" for key in ("acq", "dir", "run") if key in file.entities]
         same = [f for f in chosen if f.entities.get("task") == file.entities.get("task")]
         name = parts[0] if len(same) == 1 else "_".join(parts)
         if name in runs:
@@ -152,6 +167,10 @@ def _grey_matter(work: Work, space: str | None) -> Path:
     tissue = pick(work.files, "probseg", MAPS, label="GM")
     if space is not None:
         tissue = [f for f in tissue if f.entities.get("space", "native") == space]
+    if (
+        len({(f.entities.get("ses"), f.entities.get("acq")) for f in tissue}) == 1
+    ):  # one map on several grids: the finest
+        tissue = sorted(tissue, key=lambda f: float(load_volume(f.path).spacing.max()))[:1]
     grey = only_one(tissue, "the grey-matter map", "keep one (say which session with session=)")
     if grey is None:
         raise InputError(

@@ -117,6 +117,9 @@ def load_surface_sample(folder: str | os.PathLike[str] | None = None, *, repetit
         raise InputError(
             f"{connectivity}: region '{odd}' is not in both connectome and labels; install {SURFACE_PACKAGES[2]}."
         )
+    weights = found.weights.copy()
+    np.fill_diagonal(weights, 0.0)
+    notes["connectome diagonal"] = "connections inside an area were left out: they belong to the circuit"
     dims = ("target", "source")
     coords = {"target": names, "source": names}
     notes |= {path.name: sha256(path) for path in files}
@@ -124,7 +127,7 @@ def load_surface_sample(folder: str | os.PathLike[str] | None = None, *, repetit
     notes["limits"] = SURFACE_LIMITS
     return Subject.from_voxels(
         voxels,
-        connectome=xr.DataArray(found.weights, dims=dims, coords=coords),
+        connectome=xr.DataArray(weights, dims=dims, coords=coords),
         lengths=None if found.lengths is None else xr.DataArray(found.lengths, dims=dims, coords=coords),
         laminar={name: name[2:] not in _NOT_LAMINAR for name in voxels.regions},
         name="surface-010188",
