@@ -48,7 +48,9 @@ def recorded_and_signal(rows: int = 600) -> tuple[xr.DataArray, Float]:
     others = x @ propagate(connectome().values, 0.8, [0, 1, 2]).T
     others /= others.std(axis=0)
     own = slow(3, 17, rows)
-    return series(np.concatenate([x, 0.8 * others + 0.6 * own], axis=1)), np.concatenate([x, others], axis=1)
+    signal = band_pass(np.concatenate([x, others], axis=1), TR)
+    signal = signal / signal.std(axis=0)
+    return series(np.concatenate([x, 0.8 * others + 0.6 * own], axis=1)), signal
 
 
 def runs_of(signal: Float, c: float, sizes: tuple[int, ...]) -> dict[int, xr.DataArray]:
@@ -105,6 +107,15 @@ def test_a_copy_is_called_a_copy_and_more_is_called_more() -> None:
     assert "worse than a copy" in said(worse)
     assert "do not hold" in said(worse)
     assert re.search(r"That is (9\d|100)% of what noiseless linear propagation", said(better))
+
+
+def test_the_target_itself_scores_one_and_filtering_it_again_does_not() -> None:
+    recorded, _ = recorded_and_signal()
+    stretch = band_pass(recorded, TR).isel(time=slice(200, 500))
+    found = evidence({1000: stretch}, recorded, INPUTS, connectome=connectome(), bootstrap=100).table.loc["free run"]
+    assert found["bold_pcc_inputs"] == pytest.approx(1.0)
+    assert found["bold_pcc_noninputs"] == pytest.approx(1.0)
+    assert found["refiltered_pcc_inputs"] < 0.99
 
 
 def test_nulls_speak_of_time() -> None:

@@ -11,6 +11,7 @@ import pytest
 import xarray as xr
 
 from twinbrain import InputError, sample_ids
+from twinbrain.analyse.filtering import band_pass
 from twinbrain.assimilate.linear import propagate
 from twinbrain.cli import main
 from twinbrain.experiment import summary, validate
@@ -39,7 +40,7 @@ def fake_cell(calls: list[str], fail: str = "") -> Any:
         calls.append(cell.name)
         if cell.person == fail:
             raise InputError("the network is bistable.")
-        run = bold + 0.05 * sample_ids().index(cell.person) * noise
+        run = band_pass(bold + 0.05 * sample_ids().index(cell.person) * noise, 0.72)
         found = evidence({cell.sizes[0]: run}, bold, INPUTS, connectome=connectome, bootstrap=100)
         return found, xr.Dataset({"bold": run}), {"loop_gain": 0.8}
 

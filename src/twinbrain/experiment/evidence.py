@@ -1,5 +1,9 @@
 r"""Evidence: what a free run shows, beside everything that would look as good without a brain.
 
+The recording is band-passed once, over its whole length, as the target of the fit was, and the simulation is scored as
+it is. (Filtering a run that follows a filtered recording would filter twice what was recorded: the target itself would
+then score 0.96 instead of 1. The columns ``refiltered_...`` show what `twinbrain.compare` says, which filters both.)
+
 A twin's score never stands alone. This module puts beside it what the same figures are for a copy of the inputs, for
 ideal linear propagation through the same connectome, for a regression, for persistence, and for two nulls that are runs
 of the same spiking network: the inputs held constant, and the inputs shifted in time. Every row says which part of the
@@ -50,6 +54,7 @@ _KEYS = {
     "fc_rms": "fc_fnorm_rms",
     "fc_mean": "fc_mean",
 }
+_REFILTERED = ("bold_pcc_inputs", "bold_pcc_noninputs")
 _LEAST_LAW = 0.05
 _FITTED = "in-sample: fitted to these volumes"
 _GIVEN = "given: the recording itself"
@@ -97,9 +102,10 @@ class Evidence:
     ----------
     table
         Index ``what``; columns kind (simulated, baseline, null, ceiling), neurons_per_region, inputs_seen and
-        others_seen (what the row's author knew of the inputs' and of the other regions' scored volumes), and the
-        band-passed scores bold_pcc_inputs, bold_pcc_noninputs, fc_pcc, fc_pcc_noninputs, fc_fnorm_rms, fc_mean, and
-        over_copy, over_copy_low, over_copy_high: mean lead in PCC over the copy of the inputs, regions without input,
+        others_seen (what the row's author knew of the inputs' and of the other regions' scored volumes), the scores
+        bold_pcc_inputs, bold_pcc_noninputs, fc_pcc, fc_pcc_noninputs, fc_fnorm_rms, fc_mean,
+        refiltered_pcc_inputs and refiltered_pcc_noninputs (both sides filtered), and over_copy, over_copy_low,
+        over_copy_high: mean lead in PCC over the copy of the inputs, regions without input,
         with its 95 % block-bootstrap interval.
     verdict
         Sentences in plain words.
@@ -248,17 +254,25 @@ def evidence(
     options |= {"block_s": block_s, "connectome": connectome, "k": loop_gain}
     sizes = sorted(runs)
     largest = sizes[-1]
-    lead = _Lead(inputs, recorded, band_hz, discard, bootstrap, block_s, seed)
+    passed = band_pass(recorded, _repetition_time(recorded), band_hz)
+    lead = _Lead(inputs, passed, discard, bootstrap, block_s, seed)
+
+    def scored(run: Run | xr.DataArray) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Compare with the band-passed recording; both sides filtered stands aside."""
+        once = compare(_bold(run), passed, inputs, **options).to_dict()
+        twice = compare(_bold(run), recorded, inputs, **{**options, "bootstrap": 100}).to_dict()
+        aside = {f"refiltered_{key.removeprefix('bold_')}": twice[key] for key in _REFILTERED}
+        return {**once, **once["raw"]}, aside
+
     rows: dict[str, dict[str, Any]] = {}
     main: dict[str, Any] = {}
     for n in sizes:
-        scores = compare(_bold(runs[n]), recorded, inputs, **options).to_dict()
+        main, aside = scored(runs[n])
         name = "free run" if n == largest else f"free run, {n} per region"
-        rows[name] = _row("simulated", n, scores, _FITTED, others_seen) | lead.of(_bold(runs[n]))
-        main = scores
+        rows[name] = _row("simulated", n, main, _FITTED, others_seen) | aside | lead.of(_bold(runs[n]))
     for name, run in (others or {}).items():
-        scores = compare(_bold(run), recorded, inputs, **options).to_dict()
-        rows[name] = _row("simulated", largest, scores, _FITTED, others_seen) | lead.of(_bold(run))
+        scores, aside = scored(run)
+        rows[name] = _row("simulated", largest, scores, _FITTED, others_seen) | aside | lead.of(_bold(run))
     seen = {
         "copy_inputs": (_GIVEN, "held out: never used"),
         "ideal_linear": (_GIVEN, others_seen),
@@ -269,14 +283,16 @@ def evidence(
         if main["baselines"].get(name):
             rows[name] = _row("baseline", None, main["baselines"][name], of_inputs, of_others)
     for name, run in (nulls or {}).items():
-        scores = compare(_bold(run), recorded, inputs, **options).to_dict()
-        rows[name] = _row("null", largest, scores, "nothing of the course in time", others_seen) | lead.of(_bold(run))
+        scores, aside = scored(run)
+        unseen = "nothing of the course in time"
+        rows[name] = _row("null", largest, scores, unseen, others_seen) | aside | lead.of(_bold(run))
     ceiling = {"fc_mean": None, **main["ceilings"]["split_half_fc"]}
     rows["split_half"] = _row("ceiling", None, ceiling, "the other half of the recording", "the other half")
     rows["split_half"]["fc_mean"] = None
     rows["recording"] = _row("ceiling", None, {"fc_mean": main["fc_mean_recorded"]}, _GIVEN, _GIVEN)
     table = pd.DataFrame.from_dict(rows, orient="index").rename_axis("what")
-    numbers = [*_KEYS.values(), "over_copy", "over_copy_low", "over_copy_high", "neurons_per_region"]
+    asides = [f"refiltered_{key.removeprefix('bold_')}" for key in _REFILTERED]
+    numbers = [*_KEYS.values(), *asides, "over_copy", "over_copy_low", "over_copy_high", "neurons_per_region"]
     table[numbers] = table[numbers].astype(np.float64)
     series = {n: _bold(run) for n, run in runs.items()}
     simulated = table[table["kind"] == "simulated"].iloc[: len(sizes)]
@@ -387,6 +403,10 @@ def posterior_checks(fit: Fit, *, discard: int = 10, every: int = 12, bins: int 
 # ---- helpers ---------------------------------------------------------------------------------------------------------
 
 
+def _repetition_time(recorded: xr.DataArray) -> float:
+    return float(np.median(np.diff(np.asarray(recorded["time"].values, np.float64))))
+
+
 def _bold(run: Run | xr.DataArray) -> xr.DataArray:
     bold = run if isinstance(run, xr.DataArray) else run.bold
     return bold.isel(member=0, drop=True) if "member" in bold.dims else bold
@@ -404,7 +424,6 @@ class _Lead:
 
     inputs: Sequence[str]
     recorded: xr.DataArray
-    band_hz: tuple[float, float]
     discard: int
     bootstrap: int
     block_s: float
@@ -416,15 +435,14 @@ class _Lead:
 
     def _series(self, simulated: xr.DataArray) -> tuple[Float, Float, Float, NDArray[np.bool_], int]:
         """Standard scores of run, recording and copy, which regions are inputs, and volumes per block."""
-        pair = align(simulated, self.recorded, discard=0)
-        step = pair.repetition_time_s
-        later = slice(self.discard, None)
-        passed = band_pass(pair.simulated, step, self.band_hz).isel(time=later)
-        target = band_pass(pair.whole, step, self.band_hz).sel(time=pair.recorded["time"]).isel(time=later)
+        pair = align(simulated, self.recorded, discard=self.discard)
+        target = pair.recorded
         copied = copy_inputs(target, self.inputs)
         mask = input_mask([str(name) for name in target["region"].values], self.inputs)
-        block = int(np.ceil(self.block_s / step - 1e-9))
-        z = [standardise(np.asarray(x.transpose("time", "region"), np.float64)) for x in (passed, target, copied)]
+        block = int(np.ceil(self.block_s / pair.repetition_time_s - 1e-9))
+        z = [
+            standardise(np.asarray(x.transpose("time", "region"), np.float64)) for x in (pair.simulated, target, copied)
+        ]
         return z[0], z[1], z[2], mask, block
 
     def of(self, simulated: xr.DataArray) -> dict[str, float | None]:
