@@ -59,6 +59,8 @@ class Brain:
         long-range input that comes from w. Zero diagonal; each row sums to 1, or is empty.
     positions
         ``(V, 3)`` mm, or None.
+    lengths
+        ``(V, V)`` tract lengths in mm (row = target), 0 where unknown; region level only, else None.
     grid_affine, grid_index, grid_shape
         Voxel level only, else None: 4 x 4 affine, ``(V, 3)`` int64 place in the grid, size of the grid.
 
@@ -87,11 +89,12 @@ class Brain:
     grid_affine: Float | None = None
     grid_index: Int | None = None
     grid_shape: tuple[int, int, int] | None = None
+    lengths: Float | None = None
 
     def __post_init__(self) -> None:
         arrays = (self.region_index, self.grey_matter, self.in_degree_factor, self.laminar, self.positions)
         sparse = (self.projection.data, self.projection.indices, self.projection.indptr)
-        for array in (*arrays, *sparse, self.grid_affine, self.grid_index):
+        for array in (*arrays, *sparse, self.grid_affine, self.grid_index, self.lengths):
             if array is not None:
                 array.flags.writeable = False
 
@@ -199,6 +202,7 @@ class Brain:
                 laminar=laminar,
                 projection=csr_array(shares),
                 positions=None if person.positions is None else np.array(person.positions.values),
+                lengths=None if person.lengths is None else np.array(person.lengths.values, dtype=np.float64),
             )
         if person.atlas is None:
             raise InputError(

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twinbrain.errors import InputError, nearest
+from twinbrain.kernels.delay import sort_by_delay
 from twinbrain.kernels.deliver import TILE_BYTES, make_advance
 from twinbrain.kernels.random import derive_key, normals_numpy, uniforms_numpy
 from twinbrain.kernels.update import BLOCK, PARAMETERS, ROW_OU, ROW_V, STRIDE
@@ -18,7 +19,7 @@ from twinbrain.network import Network
 from twinbrain.neuron import CHANNELS
 from twinbrain.observe import Balloon, advance_balloon, bold_signal, resting_state
 from twinbrain.parallel import check_threads, run_threads
-from twinbrain.tuning import check_tunable, gamma_factors, kernel_parameters
+from twinbrain.tuning import check_tunable, delays, gamma_factors, kernel_parameters
 
 __all__ = ["Simulation"]
 
@@ -125,6 +126,7 @@ class Simulation:
         self.recorded_spikes: list[tuple[int, Int, Int]] = []
         self.recorded_samples: list[NDArray[np.float32]] = []
         self.totals: list[NDArray[np.int64]] | None = None
+        self._broken = False  # while a step is under way, and for ever if it fails
 
     @property
     def steps_per_s(self) -> float:
@@ -149,7 +151,9 @@ class Simulation:
         self.n_blocks = -(-n // BLOCK)
         e = len(self.members)
         self._state = aligned((e, self.n_blocks, self.layout.n_rows * STRIDE), np.float32)
-        self._flying = np.zeros((e, -(-n // 8)), np.uint8)  # spikes of the last step, one bit per neuron
+        self._delays = delays(network, self.exchange_ms)
+        depth = 1 if self._delays is None else self._delays.most
+        self._flying = np.zeros((e, depth, -(-n // 8)), np.uint8)  # spikes of the last steps, one bit per neuron
         for name in self.layout.varying:
             values = self._parameters.of_neurons(name, network, self._population_of)
             self._put(self._row_of(name), values.astype(np.float32))
@@ -162,10 +166,24 @@ class Simulation:
         self._counted_steps = 0
         self._parts = 1 if e >= self.threads else min(self.threads, self.n_blocks)
         self._blocks = np.linspace(0, self.n_blocks, self._parts + 1).astype(np.int64)
-        edges = np.minimum(self._blocks * BLOCK, n)
-        edges[-1] = 2**40
-        self._cuts = part_cuts(self.wiring, edges) if self._parts > 1 else np.zeros((0, 0), np.uint32)
+        self._arrange_lists()
         self._scratch = [self._workspace() for _ in range(max(self._parts, min(self.threads, e)))]
+
+    def _arrange_lists(self) -> None:
+        """Make the lists ready for the parts: cut where these meet, or sorted by delay."""
+        w, n, late = self.wiring, self.network.neurons, np.zeros((0, 0), np.uint32)
+        self._cuts = np.zeros((0, 0), np.uint32)
+        if self._delays is None:
+            self._targets, self._weights, self._late = w.targets, w.weights, late
+            if self._parts > 1:
+                edges = np.minimum(self._blocks * BLOCK, n)
+                edges[-1] = 2**40
+                self._cuts = part_cuts(w, edges)
+            return
+        d, voxel = self._delays, self.network.anatomy.voxel.astype(np.int32)[self._population_of]
+        self._targets, self._weights, self._late = sort_by_delay(
+            w.pointer, w.targets, w.weights, voxel, d.matrix, d.positions, d.mm_per_step, d.most, self.threads
+        )
 
     def _workspace(self) -> tuple[NDArray[Any], ...]:
         """Return what one thread writes for itself: arrival sums of a tile, noise, parameters of a block, spikes."""
@@ -358,10 +376,16 @@ class Simulation:
         n_recorded = int(self._recorded.sum())
         if n_recorded:
             chunk = max(1, min(chunk, _SPIKE_ROWS // n_recorded))
+        if self._broken:
+            raise RuntimeError(
+                "an earlier step of this Simulation failed half-way; make a new one and restore its state"
+            )
         left = steps
         while left > 0:
             n = min(left, chunk)
+            self._broken = True
             self._advance_chunk(n, n_recorded)
+            self._broken = False
             left -= n
 
     def _advance_chunk(self, steps: int, n_recorded: int) -> None:
@@ -381,9 +405,17 @@ class Simulation:
             run_threads(work, workers)
         else:
             buffers = self._buffers(steps, n_recorded)
+
+            def stop() -> None:
+                buffers["counter"][1] = 1
+
             for m in range(e):
                 self._clear(buffers)
-                run_threads(lambda part, m=m: self._run_part(m, part, steps, buffers, self._scratch[part]), self._parts)  # type: ignore[misc]
+
+                def run(part: int, m: int = m) -> None:
+                    self._run_part(m, part, steps, buffers, self._scratch[part])
+
+                run_threads(run, self._parts, stop)
                 self._after(m, steps, buffers, results[m], totals[m])
         for m in range(e):
             for step, neuron in results[m]:
@@ -402,9 +434,9 @@ class Simulation:
         capacity = min(n_recorded, widest) * (steps // refractory + 1) if n_recorded else 0
         self._samples_of: list[Any] = [np.zeros((steps, len(self._sampled)), np.float32) for _ in self.members]
         return {
-            "spikes": np.zeros((2, parts, widest), np.int32),
-            "n_spikes": np.zeros((2, parts), np.int64),
-            "counter": np.zeros(1, np.int64),
+            "spikes": np.zeros((self._flying.shape[1] + 1, parts, widest), np.int32),
+            "n_spikes": np.zeros((self._flying.shape[1] + 1, parts), np.int64),
+            "counter": np.zeros(2, np.int64),
             "counts": np.zeros((parts, self._counts.shape[1]), np.int64),
             "voxel_counts": np.zeros((parts, steps, len(self.network.brain.voxels)), np.int32),
             "record_step": np.zeros((parts, capacity), np.int64),
@@ -421,11 +453,11 @@ class Simulation:
         self, m: int, part: int, steps: int, b: dict[str, NDArray[Any]], workspace: tuple[NDArray[Any], ...]
     ) -> None:
         k0, k1 = (np.uint64(k) for k in derive_key(self.seed, "noise", self.members[m]))
-        w = self.wiring
         self._advance(
             part, self._parts, self._blocks, steps, self.step, self.substeps, self.network.neurons, self._state[m],
-            self._flying[m], *workspace, self._scalars, self._tables[m], k0, k1, w.pointer, self._cuts, w.targets,
-            w.weights, self._population_of, self._population_first, self._sign, self.network.anatomy.voxel,
+            self._flying[m], *workspace, self._scalars, self._tables[m], k0, k1, self.wiring.pointer, self._late,
+            self._cuts, self._targets, self._weights, self._population_of, self._population_first, self._sign,
+            self.network.anatomy.voxel,
             self._voxel_first, self._voxel_length, self.layout.ports, b["spikes"], b["n_spikes"], b["counter"],
             b["counts"], b["voxel_counts"], self._recorded, b["record_step"], b["record_id"], b["n_recorded"],
             self._sampled, self._samples_of[m],

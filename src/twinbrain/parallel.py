@@ -33,11 +33,31 @@ def check_threads(threads: int) -> int:
     return int(threads)
 
 
-def run_threads(task: Callable[[int], None], threads: int) -> None:
-    """Call ``task(0) ... task(threads - 1)`` at the same time and wait for all; the first error is raised."""
+def run_threads(task: Callable[[int], None], threads: int, stop: Callable[[], None] | None = None) -> None:
+    """Call ``task(0) ... task(threads - 1)`` at the same time and wait for all; the first error is raised.
+
+    ``stop`` is called as soon as a task fails or cannot be started: tasks that wait for each other must look for it.
+    """
     if threads == 1:
         task(0)
         return
+
+    def guarded(k: int) -> None:
+        try:
+            task(k)
+        except BaseException:
+            if stop is not None:
+                stop()
+            raise
+
     with ThreadPoolExecutor(threads) as pool:
-        for future in [pool.submit(task, k) for k in range(threads)]:
+        futures = []
+        try:
+            for k in range(threads):
+                futures.append(pool.submit(guarded, k))
+        except BaseException:
+            if stop is not None:
+                stop()
+            raise
+        for future in futures:
             future.result()

@@ -10,12 +10,13 @@ from numpy.typing import NDArray
 from scipy.special import gammaincinv
 
 from twinbrain.errors import InputError, nearest
+from twinbrain.kernels.delay import delay_steps
 from twinbrain.kernels.random import derive_key, uniforms_numpy
 from twinbrain.kernels.update import PARAMETERS, Layout
 from twinbrain.network import Network
 from twinbrain.neuron import CHANNELS
 
-__all__ = ["KernelParameters", "check_tunable", "gamma_factors", "kernel_parameters"]
+__all__ = ["Delays", "KernelParameters", "check_tunable", "delays", "gamma_factors", "kernel_parameters"]
 
 Float = NDArray[np.float64]
 Int = NDArray[np.int64]
@@ -119,3 +120,67 @@ def check_tunable(names: Sequence[str], network: Network) -> tuple[str, ...]:
                 f"{', '.join(known) or 'none'}"
             )
     return tuple(dict.fromkeys(names))
+
+
+_DENSE_VOXELS = 4096  # up to this many voxels delays are kept as a matrix
+
+
+@dataclass(frozen=True, eq=False)
+class Delays:
+    """How many exchange steps spikes travel between voxels.
+
+    Attributes
+    ----------
+    matrix : ndarray uint16 (V, V)
+        Steps, row = target; empty for many voxels, whose steps are computed from ``positions``.
+    positions : ndarray (V, 3)
+        mm.
+    mm_per_step : float
+    most : int
+        The largest of all.
+    """
+
+    matrix: NDArray[np.uint16]
+    positions: Float
+    mm_per_step: float
+    most: int
+
+
+def delays(network: Network, exchange_ms: float) -> Delays | None:
+    """Return the delays between voxels, or None if every spike arrives after one step.
+
+    Raises
+    ------
+    InputError
+        If a tract has no length and its ends no position, or a delay is longer than 1,000 steps.
+    """
+    speed, brain = network.conduction_speed_m_s, network.brain
+    if speed is None:
+        return None
+    n = len(brain.voxels)
+    edges = brain.projection.tocoo()
+    rows, columns = (x.astype(np.int64) for x in edges.coords)
+    positions = np.zeros((n, 3)) if brain.positions is None else np.asarray(brain.positions, np.float64)
+    per_step = speed * exchange_ms
+    steps = delay_steps(rows, columns, positions, per_step)
+    if brain.lengths is not None:
+        length = brain.lengths[rows, columns]
+        known = length > 0
+        if brain.positions is None and not known.all():
+            k = int(np.flatnonzero(~known)[0])
+            raise InputError(
+                f"the tract from '{brain.voxels[columns[k]]}' to '{brain.voxels[rows[k]]}' has a weight but no length, "
+                "and there are no positions to compute one: give the Subject positions= or all lengths"
+            )
+        steps = np.where(known, np.maximum(np.floor(length / per_step + 0.5), 1), steps).astype(np.int64)
+    most = int(steps.max(initial=1))
+    if most > 1000:
+        raise InputError(
+            f"conduction_speed_m_s ({speed} m/s): a spike would travel for {most} exchange steps, expected at most "
+            "1000; raise the speed or the exchange interval"
+        )
+    matrix = np.zeros((0, 0), np.uint16)
+    if brain.lengths is not None or n <= _DENSE_VOXELS:
+        matrix = np.ones((n, n), np.uint16)
+        matrix[rows, columns] = steps
+    return Delays(matrix, positions, per_step, most)

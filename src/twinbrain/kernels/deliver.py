@@ -72,6 +72,34 @@ def open_lists(
 
 
 @njit(**INLINE)
+def open_late_lists(
+    spikes, n, first, limit, lag, late, pointer, targets, weights, population, sign, voxel_first, voxel_length, ports,
+    m, position, end, following, own, length, near, far
+):  # fmt: skip
+    """As :func:`open_lists`, for the synapses of delay ``lag`` onto targets first ... limit - 1 (lists by delay)."""
+    for k in range(n):
+        j = np.int64(spikes[k])
+        a = pointer[j] + late[j, lag - 1]
+        b = pointer[j] + late[j, lag]
+        while a < b and targets[a] < first:
+            a += 1
+        while a < b and targets[b - 1] >= limit:
+            b -= 1
+        if a == b:
+            continue
+        p = population[j]
+        position[m] = a
+        end[m] = b
+        following[m] = targets[a]
+        own[m] = U32(voxel_first[p])
+        length[m] = U32(voxel_length[p])
+        near[m] = ports[0] if sign[p] > 0 else ports[2]
+        far[m] = ports[1] if sign[p] > 0 else ports[2]
+        m += 1
+    return m
+
+
+@njit(**INLINE)
 def deliver(n, first, limit, position, end, following, own, length, near, far, targets, weights, acc, gained):
     """Add the weights of all synapses of ``n`` cursors onto targets below ``limit``; ``first`` begins the tile.
 
@@ -142,9 +170,11 @@ def write_bits(bits, first, limit, ids, n):
 def make_advance(R: tuple[int, ...]) -> Any:
     """Return the function that one thread runs: it advances the blocks of its part by a number of steps.
 
-    ``R`` is ``Layout.constants``; the compiled function is kept on disk for the next process. Every step: tile by
-    tile, deliver the spikes of the last step and update the blocks; list the new spikes; meet the other threads at
-    one barrier. Between two calls the spikes of the last step are in flight: one bit per neuron in ``flying``.
+    It returns False if another thread has failed. ``R`` is ``Layout.constants``; the compiled function is kept on disk
+    for the next process. Every step: tile by tile, deliver the spikes of the last step and update the blocks; list the new spikes; meet the other threads at
+    one barrier. Between two calls spikes are in flight: those of the last D steps, one bit per neuron, are kept in
+    ``flying`` (D, bytes), step t in row t mod D. Without delays D is 1; with them a spike is looked at again at each of
+    D steps, for the synapses that are due (``late``, see :func:`twinbrain.kernels.delay.sort_by_delay`).
     """
     GAINED = R[PORTS] != R[PORTS + 1]
     R = (*R, source_checksum())  # not read: a kernel edited in any file of this room is compiled anew
@@ -152,7 +182,7 @@ def make_advance(R: tuple[int, ...]) -> Any:
     @njit(nogil=True, boundscheck=False, error_model="numpy", cache=True)
     def advance(
         part, threads, blocks, steps, first_step, substeps, n_neurons, state, flying, acc, z, q, fired, c, table,
-        k0, k1, pointer, cuts, targets, weights, population, population_first, sign, voxel_of, voxel_first,
+        k0, k1, pointer, late, cuts, targets, weights, population, population_first, sign, voxel_of, voxel_first,
         voxel_length, ports, spikes, n_spikes, counter, counts, voxel_counts, recorded, record_step, record_id,
         n_recorded, sampled, samples
     ):  # fmt: skip
@@ -169,13 +199,18 @@ def make_advance(R: tuple[int, ...]) -> Any:
             np.empty(capacity, np.uint32), np.empty(capacity, np.uint32), np.empty(capacity, np.uint32)
         )  # fmt: skip
         near, far = np.empty(capacity, np.uint8), np.empty(capacity, np.uint8)
-        n_spikes[1, part] = read_bits(flying, first, limit, spikes[1, part])
-        barrier(counter, 1, threads)
+        depth = flying.shape[0]
+        for d in range(1, depth + 1):
+            slot = (first_step - d) % (depth + 1)
+            n_spikes[slot, part] = read_bits(flying[(first_step - d) % depth], first, limit, spikes[slot, part])
+        if not barrier(counter, 1, threads):
+            return False
         for s in range(steps):
-            parity = s & 1
+            now = (first_step + s) % (depth + 1)
             total = 0
-            for th in range(threads):
-                total += n_spikes[1 - parity, th]
+            for d in range(1, depth + 1):
+                for th in range(threads):
+                    total += n_spikes[(first_step + s - d) % (depth + 1), th]
             if total > capacity:
                 capacity = 2 * total
                 position, end = np.empty(capacity, np.int64), np.empty(capacity, np.int64)
@@ -184,13 +219,22 @@ def make_advance(R: tuple[int, ...]) -> Any:
                 )  # fmt: skip
                 near, far = np.empty(capacity, np.uint8), np.empty(capacity, np.uint8)
             n = 0
-            for th in range(threads):
-                n = open_lists(
-                    spikes[1 - parity, th], n_spikes[1 - parity, th], part, pointer, cuts, targets, weights, population,
-                    sign, voxel_first, voxel_length, ports, n, position, end, following, own, length, near, far
-                )  # fmt: skip
+            for d in range(1, depth + 1):
+                slot = (first_step + s - d) % (depth + 1)
+                for th in range(threads):
+                    if late.shape[1] == 0:
+                        n = open_lists(
+                            spikes[slot, th], n_spikes[slot, th], part, pointer, cuts, targets, weights, population,
+                            sign, voxel_first, voxel_length, ports, n, position, end, following, own, length, near, far
+                        )  # fmt: skip
+                    else:
+                        n = open_late_lists(
+                            spikes[slot, th], n_spikes[slot, th], first, b1 * _B, d, late, pointer, targets, weights,
+                            population, sign, voxel_first, voxel_length, ports, n, position, end, following, own,
+                            length, near, far
+                        )  # fmt: skip
             k = 0
-            out = spikes[parity, part]
+            out = spikes[now, part]
             for start in range(b0, b1, tile):
                 stop = min(start + tile, b1)
                 deliver(
@@ -226,10 +270,15 @@ def make_advance(R: tuple[int, ...]) -> Any:
                 b = sampled[m] >> LOG_BLOCK
                 if b0 <= b < b1:
                     samples[s, m] = state[b, sampled[m] & (_B - 1)]
-            n_spikes[parity, part] = k
-            barrier(counter, s + 2, threads)
+            n_spikes[now, part] = k
+            if not barrier(counter, s + 2, threads):
+                return False
         n_recorded[part] = kept
-        last_parity = (steps - 1) & 1
-        write_bits(flying, first, limit, spikes[last_parity, part], n_spikes[last_parity, part])
+        for d in range(1, min(depth, steps) + 1):
+            slot = (first_step + steps - d) % (depth + 1)
+            write_bits(
+                flying[(first_step + steps - d) % depth], first, limit, spikes[slot, part], n_spikes[slot, part]
+            )  # fmt: skip
+        return True
 
     return advance

@@ -73,8 +73,9 @@ def _read(typingctx: Any, array: Any, index: Any) -> Any:
 
 @njit(**INLINE)
 def barrier(counter, generation, threads):
-    """Wait until all threads have come here ``generation`` times; ``counter`` is one shared int64, first 0.
+    """Wait until all threads have come here ``generation`` times; False if one of them never will.
 
+    ``counter`` is shared, two int64, first 0: how often threads came, and whether one has failed (set from outside).
     Spins, and gives its time slice away when it has spun for long, so that more threads than cores still finish.
     """
     if threads > 1:
@@ -83,5 +84,8 @@ def barrier(counter, generation, threads):
         while _read(counter, np.int64(0)) < generation * threads:
             spins += 1
             if spins > 2000:
+                if _read(counter, np.int64(1)) != 0:
+                    return False
                 _sched_yield()
                 spins = 0
+    return True
