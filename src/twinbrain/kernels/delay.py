@@ -75,8 +75,8 @@ def sort_by_delay(
     """Return targets and weights with each list sorted by delay, then target, and where each delay ends.
 
     ``voxel`` (N,) is the voxel of every neuron, ``matrix`` (V, V) the steps between voxels (row = target) or empty, in
-    which case they are computed from ``positions``. The last result ``late`` (N, most + 1) says that the synapses of source j
-    with delay d are ``pointer[j] + late[j, d - 1] ... pointer[j] + late[j, d] - 1``.
+    which case they are computed from ``positions``. The last result ``late`` (N, most + 1) says that the synapses of
+    source j with delay d are ``pointer[j] + late[j, d - 1] ... pointer[j] + late[j, d] - 1``.
     """
     n = len(pointer) - 1
     new, moved, late = np.empty_like(targets), np.empty_like(weights), np.zeros((n, most + 1), np.uint32)

@@ -171,8 +171,8 @@ def make_advance(R: tuple[int, ...]) -> Any:
     """Return the function that one thread runs: it advances the blocks of its part by a number of steps.
 
     It returns False if another thread has failed. ``R`` is ``Layout.constants``; the compiled function is kept on disk
-    for the next process. Every step: tile by tile, deliver the spikes of the last step and update the blocks; list the new spikes; meet the other threads at
-    one barrier. Between two calls spikes are in flight: those of the last D steps, one bit per neuron, are kept in
+    for the next process. Every step: tile by tile, deliver the spikes of the last step and update the blocks; list the
+    new spikes; meet the other threads at one barrier. Between two calls spikes are in flight: those of the last D steps, one bit per neuron, are kept in
     ``flying`` (D, bytes), step t in row t mod D. Without delays D is 1; with them a spike is looked at again at each of
     D steps, for the synapses that are due (``late``, see :func:`twinbrain.kernels.delay.sort_by_delay`).
     """
