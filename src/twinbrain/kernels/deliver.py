@@ -172,9 +172,10 @@ def make_advance(R: tuple[int, ...]) -> Any:
 
     It returns False if another thread has failed. ``R`` is ``Layout.constants``; the compiled function is kept on disk
     for the next process. Every step: tile by tile, deliver the spikes of the last step and update the blocks; list the
-    new spikes; meet the other threads at one barrier. Between two calls spikes are in flight: those of the last D steps, one bit per neuron, are kept in
-    ``flying`` (D, bytes), step t in row t mod D. Without delays D is 1; with them a spike is looked at again at each of
-    D steps, for the synapses that are due (``late``, see :func:`twinbrain.kernels.delay.sort_by_delay`).
+    new spikes; meet the other threads at one barrier. Between two calls spikes are in flight: those of the last D
+    steps, one bit per neuron, are kept in ``flying`` (D, bytes), step t in row t mod D. Without delays D is 1; with
+    them a spike is looked at again at each of D steps, for the synapses that are due (``late``, see
+    :func:`twinbrain.kernels.delay.sort_by_delay`).
     """
     GAINED = R[PORTS] != R[PORTS + 1]
     R = (*R, source_checksum())  # not read: a kernel edited in any file of this room is compiled anew
