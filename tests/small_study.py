@@ -38,7 +38,11 @@ def small_tables(folder: Path) -> dict[str, dict[str, object]]:
     return {
         "subject": {"folder": str(folder)},
         "network": {"in_degree": 100},
+        "calibration": {"enabled": False},
         "assimilation": {
+            "method": "vw-dhmda",
+            "target_mean": 0.022,
+            "target_scale": 0.004,
             "inputs": ["Thalamus_L", "Thalamus_R"],
             "members": 3,
             "neurons": 500,

@@ -172,6 +172,25 @@ def test_the_set_is_explicit_and_survives_as_plain_numbers(point: WorkingPoint) 
     assert "k=0." in repr(point)
 
 
+def test_a_study_can_carry_the_parameters(point: WorkingPoint) -> None:
+    import tomllib
+
+    from twinbrain.config import study_from_dict, to_toml
+    from twinbrain.experiment.prepare import prepare
+
+    study = study_from_dict({"network": point.to_study(), "calibration": {"enabled": False}})
+    again = study_from_dict(tomllib.loads(to_toml(study)))
+    assert again == study
+    chosen, found = point.network.set, prepare(again).network.set
+    for name in ("E", "I"):
+        assert found.of(name) == chosen.of(name)
+    assert found.long_range_gain == chosen.long_range_gain
+    assert tuple(found.canonical_shares) == (0.1, 0.15, 0.75)
+    assert found.conductance_scaling == chosen.conductance_scaling
+    plain = prepare(study_from_dict({})).network.set
+    assert plain.of("E") != chosen.of("E")
+
+
 def test_recentre_removes_the_offset_of_another_size(point: WorkingPoint) -> None:
     wrong = replace(point, network=replace(point.network, parameters=shifted(point.network.set, 0.008)))
     moved, right = (recentre(p, network(neurons=4800).scaled(seed=9)) for p in (wrong, point))

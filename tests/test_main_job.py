@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from small_study import REGIONS, small_study, write_person
-from twinbrain import store
+from twinbrain import WorkingPoint, store
 from twinbrain.config import Study, to_toml, with_settings
 from twinbrain.errors import InputError, Interrupted
 from twinbrain.experiment import main_job
@@ -274,3 +274,35 @@ def test_the_figures_of_the_page_show_the_series_that_were_scored(finished: Path
     scored = np.array([reading.region_pcc[name] for name in run.regions])
     np.testing.assert_allclose(run.pcc, scored, atol=1e-12)
     assert np.abs(np.roll(run.pcc, 1) - scored).max() > 1e-3
+
+
+def test_calibration_and_inverse_go_through_the_main_job_and_resume(
+    study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = ["calibration.enabled=true", "calibration.margin=false", "calibration.loop_gain=0.6"]
+    settings += ["assimilation.method=inverse", "assimilation.bounds=[]", "assimilation.repeats=1"]
+    settings += ["assimilation.target_mean=0.0", "assimilation.target_scale=0.0", "laminar.enabled=false"]
+    asked = with_settings(study, settings)
+    whole = run_study(asked, tmp_path / "whole", progress=False)
+    result = store.load(whole)
+    point, twin = result.groups["working_point"], result.groups["twin"]
+    assert abs(point.attrs["loop_gain"] - 0.6) < 0.08
+    assert point.f_i_hz.sizes == {"level": 8, "region": 5}
+    assert result.scores["working_point"]["loop_gain"] == point.attrs["loop_gain"]
+    assert result.groups["fit"].attrs["method"] == result.scores["method"] == "inverse"
+    used = result.provenance["network"]["parameters"]
+    assert used == json.loads(point.attrs["twin_parameters"])  # what the twin ran with, not the named set
+    assert used["neuron"]["background_mean"] != json.loads(point.attrs["parameters"])["neuron"]["background_mean"]
+    assert result.provenance["seeds"]["calibration"] == 1
+    assert twin.attrs["mean_rate_hz"] > 2
+    restored = WorkingPoint.from_dataset(point, prepare(asked).network)
+    assert restored.to_dict()["parameters"] == json.loads(point.attrs["parameters"])
+    assert restored.to_dataset().equals(point)
+    assert restored.to_dict()["settings"]["screw"] == "excitatory conductance"
+    stop_after(monkeypatch, 12)  # somewhere in the fit
+    with pytest.raises(Interrupted):
+        run_study(asked, tmp_path / "cut", progress=False)
+    monkeypatch.undo()
+    assert store.read_status(tmp_path / "cut").startswith("interrupted")
+    resume_study(tmp_path / "cut", progress=False)
+    assert_same_arrays(whole, tmp_path / "cut")

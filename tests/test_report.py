@@ -531,3 +531,50 @@ def test_report_opens_in_chromium(source: str, tmp_path: Path) -> None:
     seen, log = opened(bad)
     assert any("undefinedFunction" in fault for fault in seen["faults"])
     assert "CONSOLE" in log
+
+
+def test_the_working_point_has_a_section_where_one_was_found(example: Example) -> None:
+    regions = [str(r) for r in example.groups["brain"]["region"].values]
+    n, rng = len(regions), np.random.default_rng(1)
+    data = xr.Dataset(
+        {
+            "f_i_hz": (("level", "region"), np.linspace(2, 20, 8)[:, None] + rng.random((8, n))),
+            "step_change_hz": ("region", rng.random(n)),
+            "step_fitted_hz": ("region", rng.random(n)),
+            "step_probe": ("region", (np.arange(n) < 2).astype(np.int8)),
+            "pulse_rate_hz": ("time", np.array([4.0, 31.0, 4.1])),
+            "pulse_highest_hz": ("time", np.array([4.1, 33.0, 4.2])),
+            "beyond_factor": ("beyond", np.array([1.05, 1.1])),
+            "beyond_fano": ("beyond", np.array([2.4, np.nan])),
+            "beyond_end": ("beyond", np.array(["holds", "bistable"])),
+        },
+        coords={"region": regions, "level": np.linspace(-0.03, 0.1, 8), "time": [0.0, 1.0, 5.0]},
+        attrs={
+            "loop_gain": 0.802, "loop_gain_error": 0.004, "slope": 0.0077, "fano": 2.04, "rate_hz": 3.95,
+            "rate_lowest_hz": 3.6, "rate_highest_hz": 4.3, "setting_neurons": 9400, "twin_offset_hz": -0.21,
+            "setting_screw": "excitatory conductance",
+        },
+    )  # fmt: skip
+    made = Reading(dataclasses.replace(example, groups=example.groups | {"working_point": data}))
+    section = next(s for s in sections.all_sections(made) if s.anchor == "working-point")
+    text = spoken(section)
+    for words_of_it in ("k = 0.80 ± 0.00", "3.6 to 4.3 Hz", "31.0 Hz", "break at 1.10 times", "0.21 Hz lower"):
+        assert words_of_it in text, words_of_it
+    assert [picture.name for picture in section.pictures] == ["working-point"]
+    assert "calibrated on this brain" in spoken(closing.methods(made))
+    assert "calibrated on this brain" not in spoken(closing.methods(Reading(example)))
+    assert "working-point" not in [s.anchor for s in sections.all_sections(Reading(example))]
+
+
+def test_a_fit_by_inversion_is_described_as_one(example: Example) -> None:
+    fit = example.groups["fit"].drop_vars("filter_mean")
+    fit = fit.assign_attrs(
+        method="inverse", rate_target_highest_hz=29.0, rate_target_mean_hz=14.0, deconvolution_pcc=0.99,
+        correction_1_bold_pcc=0.97, correction_1_rate_bias_hz=0.4,
+    )  # fmt: skip
+    made = Reading(dataclasses.replace(example, groups=example.groups | {"fit": fit}))
+    text = spoken(sections.fit(made))
+    assert "by inversion" in text
+    assert "r = 0.97" in text
+    assert "ensemble" not in text + spoken(closing.methods(made))
+    assert "ensemble" in spoken(sections.fit(Reading(example)))

@@ -22,11 +22,22 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
+from twinbrain.config_tables import (
+    AssimilationSection,
+    BrainSection,
+    CalibrationSection,
+    ExecutionSection,
+    LaminarSection,
+    NetworkSection,
+    SubjectSection,
+    TwinSection,
+)
 from twinbrain.errors import InputError, nearest
 
 __all__ = [
     "AssimilationSection",
     "BrainSection",
+    "CalibrationSection",
     "ExecutionSection",
     "LaminarSection",
     "NetworkSection",
@@ -43,161 +54,6 @@ __all__ = [
 ]
 
 _MAX_BYTES = 1_000_000  # a study is a page of text; anything larger is not a study
-_MANY = 10**12  # no machine holds more of anything counted here; refused before memory is asked for
-
-
-def _about(meaning: str, unit: str = "1", **limits: Any) -> Meta:
-    """What the documentation says of a key, and the values it may take."""
-    return Meta(description=meaning, extra={"unit": unit}, **limits)
-
-
-_Seed = Annotated[int, _about("Key of every random number drawn in this part.", ge=0, le=2**63 - 1)]
-_Neurons = Annotated[int, _about("Neurons of the network.", "neurons", ge=1, le=_MANY)]
-_Name = Annotated[str, _about("Named parameter set of neurons and synapses.", "name", min_length=1)]
-
-
-class SubjectSection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Whose brain: a sample person by id, or a folder (plain or BIDS) or file of one's own (exactly one of the two).
-
-    Examples
-    --------
-    >>> SubjectSection().sample
-    '101309'
-    """
-
-    sample: Annotated[str | None, _about("Id of a sample person (`twinbrain sample` lists them).", "name")] = "101309"
-    folder: Annotated[str | None, _about("The person's files, relative to the study file.", "path")] = None
-    run: Annotated[str, _about("Which recorded BOLD run is assimilated.", "name", min_length=1)] = "rest"
-    participant: Annotated[str | None, _about("BIDS: whom, where there are several.", "label")] = None
-    session: Annotated[str | None, _about("BIDS: which session, where there are several.", "label")] = None
-    space: Annotated[str | None, _about("BIDS: space of the images, where there are several.", "name")] = None
-    atlas: Annotated[str | None, _about("BIDS: label image, by path or by name.", "path or name")] = None
-    labels: Annotated[str | None, _about("Table of the labels' names.", "path")] = None
-    connectome: Annotated[str | None, _about("Connectome, where the folder has none.", "path")] = None
-    weighting: Annotated[str | None, _about("Which of several connectomes.", "name")] = None
-    confounds: Annotated[str, _about("BIDS: confounds regressed out, a named strategy or 'none'.", "name")] = "none"
-    scrub_mm: Annotated[float, _about("BIDS: volumes that moved more are missing; 0 = none is.", "mm", ge=0)] = 0.0
-
-
-class BrainSection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The anatomy the model uses.
-
-    Examples
-    --------
-    >>> BrainSection().level
-    'region'
-    """
-
-    level: Annotated[Literal["region", "voxel"], _about("One voxel per region, or a grid.", "name")] = "region"
-    voxel_mm: Annotated[float, _about("Edge of a voxel (level `voxel` only).", "mm", ge=1, le=20)] = 4.0
-    partners: Annotated[int, _about("Source voxels per target (level `voxel` only).", ge=1, le=_MANY)] = 100
-
-
-class NetworkSection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Circuits, working point and wiring.
-
-    Examples
-    --------
-    >>> NetworkSection(overrides={"E": {"g_ampa": 0.0008}}).overrides["E"]
-    {'g_ampa': 0.0008}
-    """
-
-    circuit: Annotated[
-        Literal["canonical", "laminar"],
-        _about("Canonical E/I everywhere, or the laminar column in six-layered cortex.", "name"),
-    ] = "canonical"
-    parameters: Annotated[
-        str,
-        _about("Name of a parameter set; 'default': asynchronous, or asynchronous_laminar for laminar.", "name"),
-    ] = "default"
-    in_degree: Annotated[int, _about("Synapses onto one neuron.", "synapses", ge=1, le=20_000)] = 100
-    seed: _Seed = 1
-    overrides: Annotated[
-        dict[str, dict[str, float]],
-        _about("Per population: parameter = value, replacing the named set.", "as the parameter"),
-    ] = {}
-
-
-class AssimilationSection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The ensemble filter with its fixed-lag smoother, and the BOLD it sees.
-
-    Examples
-    --------
-    >>> AssimilationSection().bounds
-    (0.0, 0.12)
-    """
-
-    inputs: Annotated[
-        tuple[str, ...], _about("Regions that receive the estimated drive.", "region names", min_length=1)
-    ] = ("Thalamus_L", "Thalamus_R")
-    members: Annotated[int, _about("Networks in the ensemble.", ge=3, le=100_000)] = 30
-    neurons: _Neurons = 15_040
-    first_volume: Annotated[int, _about("First recorded volume used.", "volumes", ge=0, le=_MANY)] = 0
-    volumes: Annotated[int, _about("Recorded volumes assimilated.", "volumes", ge=20, le=_MANY)] = 200
-    band_hz: Annotated[tuple[float, float], _about("Pass band of the target.", "Hz")] = (0.01, 0.1)
-    target_mean: Annotated[float, _about("Target BOLD at z = 0, as signal change.", gt=0, le=1)] = 0.022
-    target_scale: Annotated[float, _about("Target BOLD per unit of z, as signal change.", gt=0, le=1)] = 0.004
-    bounds: Annotated[
-        tuple[float, float],
-        _about("Smallest and largest drive the filter may propose.", "current unit of the model"),
-    ] = (0.0, 0.12)
-    random_walk_variance: Annotated[
-        float, _about("Variance per TR of the transformed drive's random walk.", gt=0, le=1e6)
-    ] = 1.21
-    observation_variance: Annotated[float, _about("Variance of BOLD's observation error.", gt=0, le=1e6)] = 1e-8
-    local_gain: Annotated[float, _about("Share of a region's own gain; the rest is the mean's.", ge=0, le=1)] = 0.5
-    lag: Annotated[int, _about("How far back an observation corrects the drive.", "TR", ge=0, le=1000)] = 12
-    warm_up: Annotated[int, _about("Simulated before the first observation.", "TR", ge=0, le=10_000)] = 6
-    seed: _Seed = 1
-
-
-class TwinSection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The free run of a larger network under the estimated drive.
-
-    Examples
-    --------
-    >>> TwinSection().neurons
-    94000
-    """
-
-    neurons: _Neurons = 94_000
-    members: Annotated[
-        int,
-        _about("Free runs that differ in noise: the first is scored, their spread is shown.", "1", ge=1, le=1000),
-    ] = 2
-    seed: _Seed = 2
-    warm_up: Annotated[int, _about("Simulated at the first drive value, unscored.", "TR", ge=0, le=10_000)] = 10
-    raster_s: Annotated[float, _about("Length of the spikes kept for the raster.", "s", ge=0, le=600)] = 2.0
-
-
-class LaminarSection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A run of the laminar circuit at its own working point, shown beside the twin as rates per layer.
-
-    Examples
-    --------
-    >>> LaminarSection(enabled=False).enabled
-    False
-    """
-
-    enabled: Annotated[bool, _about("Whether this run is made.", "true or false")] = True
-    neurons: _Neurons = 94_000
-    duration_s: Annotated[float, _about("Simulated time.", "s", gt=0, le=1e6)] = 6.0
-    parameters: _Name = "asynchronous_laminar"
-    seed: _Seed = 3
-
-
-class ExecutionSection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How the work is done. Threads and checkpoints change no result; the time step does.
-
-    Examples
-    --------
-    >>> ExecutionSection(threads=2).threads
-    2
-    """
-
-    threads: Annotated[int, _about("Threads of the engine; 0 = all cores.", ge=0, le=4096)] = 0
-    dt_ms: Annotated[float, _about("Time step; a whole number of steps makes 1 ms.", "ms", ge=0.01, le=1)] = 1.0
-    checkpoint_every: Annotated[int, _about("Volumes between two checkpoints.", "TR", ge=1, le=_MANY)] = 20
 
 
 class Study(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -214,6 +70,7 @@ class Study(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     subject: SubjectSection = SubjectSection()
     brain: BrainSection = BrainSection()
     network: NetworkSection = NetworkSection()
+    calibration: CalibrationSection = CalibrationSection()
     assimilation: AssimilationSection = AssimilationSection()
     twin: TwinSection = TwinSection()
     laminar: LaminarSection = LaminarSection()
@@ -473,8 +330,16 @@ def _check_relations(study: Study, source: str) -> None:
     for key in ("sample", "folder"):
         if getattr(subject, key) is not None and not getattr(subject, key).strip():
             raise InputError(f"{source}: subject.{key} is empty, expected a name or no such key")
-    lower, upper = fit.bounds
-    if not lower < upper:
+    for table, key, count in (
+        ("assimilation", "bounds", 2),
+        ("network", "long_range_gain", 2),
+        ("network", "canonical_shares", 3),
+    ):
+        numbers = getattr(getattr(study, table), key)
+        if len(numbers) not in (0, count):
+            raise InputError(f"{source}: {table}.{key} holds {len(numbers)} numbers, expected {count} or none")
+    if fit.bounds and not fit.bounds[0] < fit.bounds[1]:
+        lower, upper = fit.bounds
         raise InputError(f"{source}: assimilation.bounds is [{lower}, {upper}], expected the smaller value first")
     low, high = fit.band_hz
     if not 0 < low < high:
@@ -556,7 +421,9 @@ def _expected(hint: Any) -> str:
         return "text" if meta is None or not meta.min_length else "text that is not empty"
     if typing.get_origin(kind) is tuple:
         arguments = typing.get_args(kind)
-        return "a list of one or more names" if arguments[-1] is Ellipsis else f"a list of {len(arguments)} numbers"
+        if arguments[-1] is Ellipsis:
+            return "a list of numbers" if arguments[0] is float else "a list of one or more names"
+        return f"a list of {len(arguments)} numbers"
     return "a table of population = {parameter = number}"
 
 

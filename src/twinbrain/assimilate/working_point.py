@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import html
-from dataclasses import dataclass, field
+import json
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 
+from twinbrain.circuit import CANONICAL_SHARES
 from twinbrain.network import Network
+from twinbrain.neuron import ParameterSet
 
 __all__ = ["WorkingPoint"]
 
@@ -129,10 +132,28 @@ class WorkingPoint:
             "parameters": self.network.set.to_dict(),
         }
 
+    def to_study(self) -> dict[str, Any]:
+        """Return the ``[network]`` table of a study that has these parameters, every number spelled out.
+
+        Merge it into a study's tables and set ``calibration.enabled = false``; see
+        :func:`twinbrain.config.study_from_dict`.
+        """
+        chosen, network = self.network.set, self.network
+        names = {str(n) for c in network.circuits for n in c.populations}
+        shares = chosen.canonical_shares
+        return {
+            "circuit": network.circuit,
+            "parameters": "nsr",  # every number of it is replaced
+            "in_degree": int(network.in_degree),
+            "seed": network.seed,
+            "overrides": {n: asdict(chosen.of(n)) for n in sorted(names)},
+            "long_range_gain": list(chosen.long_range_gain),
+            "canonical_shares": list(CANONICAL_SHARES[shares] if isinstance(shares, str) else shares),
+            "conductance_scaling": chosen.conductance_scaling,
+        }
+
     def to_dataset(self) -> xr.Dataset:
         """Return everything that is drawn as one Dataset; figures, settings and parameters are its attributes."""
-        import json
-
         tried = self.breaks.reset_index(drop=True)
         arrays: dict[str, Any] = {
             "rate_hz": self.rate_hz,
@@ -149,12 +170,52 @@ class WorkingPoint:
         attrs = {
             k: v for k, v in self.to_dict().items() if isinstance(v, (int, float, str)) and not isinstance(v, bool)
         }
-        attrs |= {"returns": int(self.returns), "inputs": ", ".join(self.inputs)}
+        attrs |= {"returns": int(self.returns), "inputs": json.dumps(list(self.inputs))}
         attrs |= {"rate_lowest_hz": self.rate_range[0], "rate_highest_hz": self.rate_range[1]}
-        attrs |= {f"setting_{k}": v for k, v in self.settings.items() if isinstance(v, (int, float, str))}
+        attrs |= {f"setting_{k}": v for k, v in self.settings.items()}
         attrs["parameters"] = json.dumps(self.network.set.to_dict(), sort_keys=True)
         attrs["history"] = self.history.to_json(orient="records", double_precision=6)
         return xr.Dataset(arrays, attrs=attrs)
+
+    @classmethod
+    def from_dataset(cls, data: xr.Dataset, network: Network) -> WorkingPoint:
+        """Return the working point that :meth:`to_dataset` described.
+
+        Parameters
+        ----------
+        data
+            What was stored.
+        network
+            The network it was found for; its parameters are replaced by the calibrated ones.
+        """
+        attrs = data.attrs
+        chosen = ParameterSet.from_dict(json.loads(attrs["parameters"]))
+        breaks = pd.DataFrame({k: data[f"beyond_{k}"].values for k in ("factor", "rate_hz", "fano", "end")})
+        step = xr.Dataset(
+            {
+                "change_hz": data["step_change_hz"],
+                "fitted_hz": data["step_fitted_hz"],
+                "probe": data["step_probe"].astype(bool),
+            }
+        )
+        pulse = xr.Dataset({"rate_hz": data["pulse_rate_hz"], "highest_hz": data["pulse_highest_hz"]})
+        return cls(
+            network=replace(network, parameters=chosen, long_range_gain=None, conductance_scaling=None),
+            loop_gain=float(attrs["loop_gain"]),
+            loop_gain_error=float(attrs["loop_gain_error"]),
+            slope=float(attrs["slope"]),
+            rate_hz=data["rate_hz"],
+            fano=float(attrs["fano"]),
+            f_i=data["f_i_hz"],
+            returns=bool(attrs["returns"]),
+            inputs=tuple(json.loads(attrs["inputs"])),
+            step=step,
+            pulse=pulse,
+            breaks=breaks,
+            history=pd.DataFrame(json.loads(attrs["history"])),
+            settings={k.removeprefix("setting_"): v for k, v in attrs.items() if k.startswith("setting_")},
+            offset_hz=float(attrs["offset_hz"]),
+        )
 
     def __repr__(self) -> str:
         low, high = self.rate_range

@@ -1,21 +1,22 @@
 """The main job: a person's scans become a fitted spiking brain, run freely and scored.
 
-Person, Brain and networks are prepared first, so that mistakes show at once. Then come the stages assimilate ->
-twin -> laminar -> compare -> report. What a stage found is stored when it ends; inside the long ones the state is
-kept every few repetition times. So a run that was stopped, by hand, by a batch system or by a crash, goes on where
-it was, and its arrays equal those of a run that was never stopped.
+Person, Brain and networks are prepared first, so that mistakes show at once. Then come the stages calibrate ->
+assimilate -> twin -> laminar -> compare -> report. What a stage found is stored when it ends; inside the long ones the
+state is kept every few repetition times. So a run that was stopped, by hand, by a batch system or by a crash, goes on
+where it was, and its arrays equal those of a run that was never stopped.
 """
 
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 import resource
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -27,13 +28,16 @@ import xarray as xr
 from twinbrain import store
 from twinbrain.analyse.analysis import analyse
 from twinbrain.analyse.similarity import compare
+from twinbrain.assimilate.calibrate import calibrate, recentre
 from twinbrain.assimilate.fit import assimilate
+from twinbrain.assimilate.working_point import WorkingPoint
 from twinbrain.config import Study, check_study, read_study, to_toml
 from twinbrain.drive import Drive
 from twinbrain.errors import InputError, Interrupted
 from twinbrain.experiment import groups
 from twinbrain.experiment.prepare import Prepared, activity_warnings, prepare, warnings_of
 from twinbrain.network import Network
+from twinbrain.neuron import ParameterSet
 from twinbrain.progress import Tracker, track
 from twinbrain.simulate import Record, Run, simulate
 
@@ -42,6 +46,7 @@ __all__ = ["resume_study", "run_study"]
 _LOG = logging.getLogger(__name__)
 _NULLS = 39  # of the analysis: the least number that lets a two-sided p-value fall to 0.05
 _MAX_LAG = 5  # volumes within which the best lag is looked for; scores are at lag 0
+_RECENTRED = 2_000_000  # neurons up to which the twin's own offset is measured and removed
 _SETTLE_S = 1.0  # of the laminar run, before rates are counted
 
 
@@ -199,7 +204,8 @@ class _Job:
     progress: bool
     stop: _Stop
     resumed: bool
-    stage: str = "assimilate"
+    stage: str = "calibrate"
+    point: WorkingPoint | None = None
     groups: dict[str, xr.Dataset] = field(default_factory=dict)
     provenance: dict[str, Any] = field(default_factory=dict)
     begun: float = field(default_factory=time.monotonic)
@@ -211,12 +217,16 @@ class _Job:
         if self.resumed and (self.out / "checksums.json").exists():
             stored = store.load(self.out)
             self.groups = {name: stored.groups[name].load() for name in stored.groups}
+        self.enter("calibrate")
+        if self.study.calibration.enabled and "working_point" not in self.groups:
+            self.keep(working_point=_calibrate(self))
+        self.use_working_point()
         self.enter("assimilate")
         if "fit" not in self.groups:
             self.keep(fit=_assimilate(self))
         self.keep(
             recorded=groups.recorded_group(ready.bold, self.groups["fit"]["target"], ready.person.name),
-            brain=groups.brain_group(ready.person, ready.twin),
+            brain=groups.brain_group(ready.person, self.ready.twin),
             store_now=False,
         )
         self.enter("twin")
@@ -235,10 +245,24 @@ class _Job:
         if finish is not None:
             finish(self.out)
         store.write_status(self.out, "complete")
-        for name in ("assimilate", "twin", "laminar", "clock"):
+        for name in ("calibrate", "assimilate", "twin", "laminar", "clock"):
             self.checkpoint(name).clear()
         with contextlib.suppress(OSError):
             (self.out / "checkpoint").rmdir()
+
+    def use_working_point(self) -> None:
+        """Take over the calibrated parameters, as they are stored: so a resumed run has the same."""
+        found = self.groups.get("working_point")
+        if found is None:
+            return
+        self.point = WorkingPoint.from_dataset(found, self.ready.network)
+        twin = ParameterSet.from_dict(json.loads(found.attrs["twin_parameters"]))
+        self.ready = replace(
+            self.ready,
+            network=self.point.network,
+            twin=self.point.network.scaled(neurons=self.ready.twin.neurons, seed=self.ready.twin.seed, parameters=twin),
+        )
+        self.provenance["network"] = self.ready.twin.describe()
 
     def enter(self, stage: str) -> None:
         """Begin a stage, unless a stop was asked for."""
@@ -287,6 +311,7 @@ class _Job:
         made = store.provenance(
             seeds={
                 "network": study.network.seed,
+                **({"calibration": study.calibration.seed} if study.calibration.enabled else {}),
                 "assimilation": study.assimilation.seed,
                 "twin": study.twin.seed,
                 "laminar": study.laminar.seed,
@@ -328,23 +353,58 @@ class _Job:
             yield tell
 
 
+def _calibrate(job: _Job) -> xr.Dataset:
+    """Find the working point, and the background mean of the twin's size and wiring."""
+    wanted, ready, execution = job.study.calibration, job.ready, job.study.execution
+    how: dict[str, Any] = {"seed": wanted.seed, "threads": execution.threads, "dt_ms": execution.dt_ms}
+    with job.follow("calibration") as tell:
+        point = calibrate(
+            ready.network,
+            job.study.assimilation.inputs,
+            rate_hz=wanted.rate_hz,
+            loop_gain=wanted.loop_gain or None,
+            nmda_share=None if wanted.nmda_share < 0 else wanted.nmda_share,
+            neurons_per_region=wanted.neurons_per_region,
+            margin=wanted.margin,
+            progress=tell,
+            **how,
+        )
+    _LOG.info("working point: %r", point)
+    offset, twin = 0.0, point.network.set
+    if ready.twin.neurons <= _RECENTRED:
+        moved = recentre(point, ready.twin, **how)
+        offset, twin = moved.offset_hz, moved.network.set
+        _LOG.info("%s neurons and their wiring shift the rate by %+.2f Hz; removed", f"{ready.twin.neurons:,}", offset)
+    return point.to_dataset().assign_attrs(
+        twin_parameters=json.dumps(twin.to_dict(), sort_keys=True), twin_offset_hz=offset
+    )
+
+
 def _assimilate(job: _Job) -> xr.Dataset:
     fit, study = job.study.assimilation, job.study
+    of_filter: dict[str, Any] = {
+        "random_walk_variance": fit.random_walk_variance,
+        "observation_variance": fit.observation_variance,
+        "local_gain": fit.local_gain,
+        "lag": fit.lag,
+    }
+    of_inverse: dict[str, Any] = {
+        "working_point": job.point,
+        "corrections": fit.corrections,
+        "repeats": fit.repeats,
+    }
     with job.follow("assimilation") as tell:
         found = assimilate(
             job.ready.network,
             job.ready.bold,
             fit.inputs,
+            method=fit.method,
             members=fit.members,
             first_volume=fit.first_volume,
             volumes=fit.volumes,
-            bounds=fit.bounds,
-            random_walk_variance=fit.random_walk_variance,
-            observation_variance=fit.observation_variance,
-            local_gain=fit.local_gain,
-            lag=fit.lag,
-            target_mean=fit.target_mean,
-            target_scale=fit.target_scale,
+            bounds=(fit.bounds[0], fit.bounds[1]) if fit.bounds else None,
+            target_mean=fit.target_mean or None,
+            target_scale=fit.target_scale or None,
             band_hz=fit.band_hz,
             warm_up=fit.warm_up,
             seed=fit.seed,
@@ -353,6 +413,7 @@ def _assimilate(job: _Job) -> xr.Dataset:
             progress=tell,
             checkpoint=job.checkpoint("assimilate"),
             checkpoint_every=study.execution.checkpoint_every,
+            **(of_filter if fit.method == "vw-dhmda" else of_inverse),
         )
     return groups.fit_group(found, job.ready.time_s)
 
@@ -439,13 +500,24 @@ def _compare(job: _Job) -> tuple[dict[str, Any], pd.DataFrame]:
         "asynchronous": twin.attrs["asynchronous"],
         "seed": job.study.network.seed,
         "version": job.provenance["twinbrain"],
-        "forecast": {
+        "method": job.study.assimilation.method,
+    }
+    if "forecast_pcc_inputs" in fit.attrs:
+        scores["forecast"] = {
             "forecast_pcc_inputs": fit.attrs["forecast_pcc_inputs"],
             "persistence_pcc_inputs": fit.attrs["persistence_pcc_inputs"],
             "free_run_pcc_inputs": scores["bold_pcc_inputs"],
             "note": "one step ahead inside the filter, beside repeating the last volume, beside the free run",
-        },
-    }
+        }
+    if job.point is not None:
+        scores["working_point"] = {
+            "loop_gain": job.point.loop_gain,
+            "slope": job.point.slope,
+            "fano": job.point.fano,
+            "rate_hz": float(job.point.rate_hz.mean()),
+            "breaking_point": job.point.breaking_point,
+            "twin_offset_hz": job.groups["working_point"].attrs["twin_offset_hz"],
+        }
     found = activity_warnings("free run", twin.attrs["mean_rate_hz"], twin.attrs["fano"])
     if "laminar" in job.groups:
         aside = job.groups["laminar"].attrs

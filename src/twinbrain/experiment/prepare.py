@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -42,6 +43,8 @@ class Prepared:
         (time, region) the recorded run.
     stretch
         Which of its volumes are assimilated.
+    calibrated
+        Whether the working point will be measured and set first, so that the named set is only a start.
     """
 
     person: Subject
@@ -51,6 +54,7 @@ class Prepared:
     laminar: Network | None
     bold: xr.DataArray
     stretch: slice
+    calibrated: bool = False
 
     @property
     def time_s(self) -> np.ndarray:
@@ -96,6 +100,14 @@ def prepare(study: Study) -> Prepared:
     parameters = parameter_set(default_parameters(study.network.circuit) if named == "default" else named)
     if study.network.overrides:
         parameters = parameters.changed(study.network.overrides)
+    own: dict[str, Any] = {}
+    if study.network.long_range_gain:
+        own["long_range_gain"] = tuple(study.network.long_range_gain)
+    if study.network.canonical_shares:
+        own["canonical_shares"] = tuple(study.network.canonical_shares)
+    if study.network.conductance_scaling != "set":
+        own["conductance_scaling"] = study.network.conductance_scaling
+    parameters = replace(parameters, **own)
     network = Network(
         brain,
         neurons=study.assimilation.neurons,
@@ -115,7 +127,7 @@ def prepare(study: Study) -> Prepared:
             seed=study.laminar.seed,
         )
     twin = network.scaled(neurons=study.twin.neurons, seed=study.twin.seed)
-    return Prepared(person, brain, network, twin, laminar, bold, stretch)
+    return Prepared(person, brain, network, twin, laminar, bold, stretch, study.calibration.enabled)
 
 
 def _person(study: Study) -> Subject:
@@ -167,7 +179,10 @@ def warnings_of(ready: Prepared) -> list[str]:
     >>> warnings_of.__annotations__["return"]
     'list[str]'
     """
-    said = [*_network_warnings("assimilation", ready.network), *_network_warnings("twin", ready.twin)]
+    said = [
+        *_network_warnings("assimilation", ready.network, ready.calibrated),
+        *_network_warnings("twin", ready.twin, ready.calibrated),
+    ]
     if ready.laminar is not None:
         said += _network_warnings("laminar", ready.laminar)
     steps = ready.repetition_time_s / _EXCHANGE_S
@@ -179,7 +194,7 @@ def warnings_of(ready: Prepared) -> list[str]:
     return said
 
 
-def _network_warnings(section: str, network: Network) -> list[str]:
+def _network_warnings(section: str, network: Network, calibrated: bool = False) -> list[str]:
     """Say where a network leaves the ground on which the named working points were calibrated."""
     said = []
     voxels, name = len(network.brain.voxels), network.set.name
@@ -189,7 +204,7 @@ def _network_warnings(section: str, network: Network) -> list[str]:
             f"{section}: {smallest:.0f} neurons per voxel on average are fewer than the {network.in_degree:g} synapses "
             "of a neuron, so that many pairs share several synapses; take more neurons or larger voxels."
         )
-    if name.startswith("asynchronous"):
+    if name.startswith("asynchronous") and not calibrated:
         if network.in_degree < 50:
             said.append(
                 f"{section}: '{name}' was calibrated at in-degree 100; at {network.in_degree:g} the fewer, stronger "

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import PurePath
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +18,7 @@ from twinbrain.report.closing import methods, provenance, warnings
 from twinbrain.report.reading import NO_RECORD, Reading
 from twinbrain.report.scoring import scores
 from twinbrain.report.summary import summary
+from twinbrain.report.working_point import working_point
 
 Array = npt.NDArray[np.float64]
 
@@ -33,6 +35,7 @@ def all_sections(reading: Reading) -> list[Section]:
     makers: tuple[Callable[[Reading], Section], ...] = (
         summary,
         brain,
+        *((working_point,) if "working_point" in reading.groups else ()),
         fit,
         free_run,
         connectivity,
@@ -148,11 +151,14 @@ def fit(reading: Reading) -> Section:
     filtered = (
         np.asarray(dataset["filter_mean"].transpose("time", "input").values) if "filter_mean" in dataset else None
     )
+    method = str(dataset.attrs.get("method", "vw-dhmda"))
     members = reading.section("assimilation").get("members") or dataset.attrs.get("members")
+    by = f"by an ensemble of {members} networks" if members else "by an ensemble of networks"
+    if method == "inverse":
+        by = "by inversion (BOLD to firing rates, rates to currents),"
     section.say(
-        f"The current into {words.listed(names)} was estimated, volume by volume, "
-        + (f"by an ensemble of {members} networks" if members else "by an ensemble of networks")
-        + f" from {words.count(len(time))} volumes of recorded BOLD."
+        f"The current into {words.listed(names)} was estimated, volume by volume, {by} from {words.count(len(time))} "
+        "volumes of recorded BOLD."
     )
     section.show(
         "drive",
@@ -164,8 +170,11 @@ def fit(reading: Reading) -> Section:
             names,
         ),
         f"Estimated current over time into {words.listed(names)}, with its posterior spread.",
-        _drive_caption(len(names), spread),
+        _drive_caption(len(names), spread, method),
     )
+    if method != "vw-dhmda":
+        section.say(_inverse_sentence(dataset.attrs))
+        return section
     target, forecast = dataset.get("target"), dataset.get("forecast")
     if target is None or forecast is None:
         section.say("The results hold no forecast.", kind="quiet")
@@ -218,7 +227,27 @@ def fit(reading: Reading) -> Section:
     return section
 
 
-def _drive_caption(inputs: int, spread: Array | None) -> str:
+def _inverse_sentence(attrs: Mapping[str, Any]) -> str:
+    """Say what the inversion found on its way."""
+    peak, mean = (words.as_float(attrs.get(f"rate_target_{name}_hz")) for name in ("highest", "mean"))
+    said = (
+        f"The firing rates that explain the record ({words.decimals(mean)} Hz on average, up to {words.decimals(peak)} "
+        f"Hz) give it back with r = {words.score(attrs.get('deconvolution_pcc'))}. "
+    )
+    found = words.as_float(attrs.get("correction_1_bold_pcc"))
+    if math.isfinite(found):
+        said += (
+            f"Replayed in networks of other wiring, the first estimate reached r = {words.score(found)} and was "
+            f"corrected once more, mostly for a mean rate {words.decimals(attrs.get('correction_1_rate_bias_hz'), 2)} "
+            "Hz off. "
+        )
+    return said + "None of this is evidence; what counts is the free run below, in a network that was never seen."
+
+
+def _drive_caption(inputs: int, spread: Array | None, method: str = "vw-dhmda") -> str:
+    if method != "vw-dhmda":
+        sd = f"; its sd is {words.number(series.mean_of(spread))} on average" if spread is not None else ""
+        return f"Estimated current, with one and two standard deviations of what the noise of BOLD leaves open{sd}."
     sd = f"The posterior sd is {words.number(series.mean_of(spread))} on average." if spread is not None else ""
     if inputs > figures.MOST_PANELS:
         return f"Estimated current, mean of the fixed-lag smoother, a row per input region. {sd}"

@@ -252,6 +252,8 @@ class Facts:
     laminar_neurons: float | None = None
     has_twin: bool = True
     has_fit: bool = True
+    method: str = "vw-dhmda"
+    loop_gain: float | None = None
     bootstrap: bool = False
 
 
@@ -321,6 +323,12 @@ def methods(facts: Facts) -> tuple[list[tuple[str, str]], list[Reference]]:
     )
     if facts.parameters:
         network += f" Neurons and synapses use the parameter set “{facts.parameters}”."
+    if facts.loop_gain:
+        network += (
+            " Its long-range excitation and background current were then calibrated on this brain: spontaneous rate, "
+            f"loop gain through the connectome (k = {decimals(facts.loop_gain, 2)}, from the answer to a small step), "
+            "asynchrony, and return from a strong pulse."
+        )
     if facts.dt_ms:
         network += f" Equations are stepped by {number(facts.dt_ms)} ms."
     said.append(("Network", network))
@@ -337,8 +345,17 @@ def methods(facts: Facts) -> tuple[list[tuple[str, str]], list[Reference]]:
         fit = f"Recorded BOLD was band-passed at {number(low)}–{number(high)} Hz, standardised per region"
         if facts.target_mean and facts.target_scale:
             fit += f" and mapped to y = {number(facts.target_mean)} + {number(facts.target_scale)} z"
-        fit += f". The current into {listed(facts.inputs) or 'the input regions'} was estimated with an "
-        fit += "ensemble Kalman filter "
+        fit += f". The current into {listed(facts.inputs) or 'the input regions'} was estimated "
+        fit += (
+            "by inversion: the Balloon–Windkessel model was inverted by regularised Gauss–Newton steps to the firing "
+            "rates that explain the record, and the rates by the network's own measured answer to currents; free runs "
+            "of networks with other wiring corrected the result."
+            if facts.method == "inverse"
+            else "with an ensemble Kalman filter "
+        )
+    if facts.has_fit and facts.method == "inverse":
+        said.append(("Inversion", fit))
+    elif facts.has_fit:
         fit += cite("evensen")
         if facts.members:
             size = f" of {count(facts.fit_neurons)} neurons each" if facts.fit_neurons else ""
