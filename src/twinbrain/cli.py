@@ -7,7 +7,6 @@ Rooms are imported inside the commands, so that ``twinbrain --help`` answers at 
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import logging
 import os
 import re
@@ -18,19 +17,16 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
+from twinbrain.commands import add_commands, page_maker, run_check, with_options
 from twinbrain.errors import InputError, Interrupted, nearest
 
 if TYPE_CHECKING:
-    import xarray as xr
-
-    from twinbrain.config import Study
-    from twinbrain.data.subject import Subject
-    from twinbrain.experiment.prepare import Prepared
+    pass
 
 __all__ = ["main"]
 
 _LOG = logging.getLogger("twinbrain")
-_RESUMABLE = ("demo", "run", "resume")
+_RESUMABLE = ("demo", "run", "resume", "bids")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -169,9 +165,14 @@ def _parser() -> argparse.ArgumentParser:
     _add_settings(demo)
 
     check = command(
-        "check", _check, "read the inputs, say what was found, estimate memory and time", "twinbrain check study.toml"
+        "check",
+        run_check,
+        "read the inputs, say what was found, estimate memory and time",
+        "twinbrain check study.toml",
     )
     check.add_argument("what", metavar="STUDY|FOLDER", help="a study, a person's folder, or a results folder")
+    check.add_argument("--participant", metavar="LABEL", help="which participant of a BIDS folder")
+    check.add_argument("--page", metavar="FILE", help="draw what was found into this HTML file")
     _add_settings(check)
 
     run = command("run", _run, "run a whole study", "twinbrain run study.toml --out results --set twin.neurons=1000000")
@@ -229,29 +230,7 @@ def _parser() -> argparse.ArgumentParser:
         _count,
     )
 
-    synthetic = command(
-        "synthetic",
-        _synthetic,
-        "write a synthetic person of known truth as a BIDS folder",
-        "twinbrain synthetic my-bids --small",
-    )
-    synthetic.add_argument("folder", metavar="DIR", help="a folder that does not exist yet")
-    synthetic.add_argument("--small", action="store_true", help="1,500 coarse voxels and 100 volumes, in seconds")
-    synthetic.add_argument("--atlas", default="Template", metavar="NAME", help="Template, AAL2 or HCPex (%(default)s)")
-    synthetic.add_argument("--volumes", type=int, metavar="N", help="volumes of the resting run")
-    synthetic.add_argument("--voxels", type=int, metavar="N", help="grey-matter voxels (default: 16043)")
-    synthetic.add_argument("--seed", type=int, default=1, metavar="N", help="key of all random numbers")
-    export = command(
-        "export",
-        _export,
-        "write results in the formats of other tools",
-        "twinbrain export results --to bids",
-    )
-    export.add_argument("folder", metavar="DIR", help="results folder")
-    formats = "bids, nifti, cifti, gifti, sonata, netcdf, neo, tables or pynn"
-    export.add_argument("--to", required=True, metavar="FORMAT", help=formats)
-    export.add_argument("--out", metavar="OUT", help="a folder that does not exist yet (default: DIR-FORMAT)")
-    export.add_argument("--neurons", type=int, metavar="N", help="sonata, pynn: the network with so many neurons")
+    add_commands(command)
     return parser
 
 
@@ -269,15 +248,6 @@ def _add_settings(parser: argparse.ArgumentParser) -> None:
         help="replace one value of the study; may be repeated",
     )
     parser.add_argument("--threads", metavar="N", help="threads of the engine; 0 = all cores")
-
-
-def _with_options(study: Study, options: argparse.Namespace) -> Study:
-    from twinbrain.config import with_settings
-
-    settings = list(options.set)
-    if options.threads is not None:
-        settings.append(f"execution.threads={options.threads}")
-    return with_settings(study, settings)
 
 
 # ---- commands ------------------------------------------------------------------------------------------------
@@ -315,30 +285,6 @@ def _validate(options: argparse.Namespace) -> None:
     print(f"table: {run_validation(options)}")
 
 
-def _synthetic(options: argparse.Namespace) -> None:
-    from twinbrain.experiment.synthetic_bids import synthetic_bids
-
-    if options.seed < 0:
-        raise InputError(f"--seed is {options.seed}, but a whole number of 0 or more is needed")
-    person = synthetic_bids(
-        options.folder,
-        atlas=options.atlas,
-        small=options.small,
-        voxels=options.voxels,
-        volumes=options.volumes,
-        seed=options.seed,
-    )
-    size = f"{len(person.voxel_region):,} voxels of {person.voxel_mm:g} mm"
-    print(f"{options.folder}: {len(person.regions)} regions, {size}")
-    print(f"what was planted: {Path(options.folder) / 'sourcedata' / 'truth'}")
-
-
-def _export(options: argparse.Namespace) -> None:
-    from twinbrain.export.results import export
-
-    print(export(options.folder, options.to, options.out, neurons=options.neurons))
-
-
 def _demo(options: argparse.Namespace) -> None:
     from twinbrain.config import demo_study
     from twinbrain.experiment.main_job import run_study
@@ -347,14 +293,14 @@ def _demo(options: argparse.Namespace) -> None:
     _check_place(options.out)
     status = read_status(options.out)
     unfinished = bool(status) and status != "complete"
-    study = _with_options(demo_study(), options)
+    study = with_options(demo_study(), options)
     run_study(
         study,
         options.out,
         resume=unfinished,
         overwrite=not unfinished,
         progress=options.quiet == 0,
-        finish=_page_maker(),
+        finish=page_maker(),
     )
     _tell_where(options.out)
 
@@ -362,11 +308,11 @@ def _demo(options: argparse.Namespace) -> None:
 def _run(options: argparse.Namespace) -> None:
     from twinbrain.config import read_study
 
-    study = _with_options(read_study(options.study), options)  # before the rooms are imported: mistakes show at once
+    study = with_options(read_study(options.study), options)  # before the rooms are imported: mistakes show at once
     _check_place(options.out)
     from twinbrain.experiment.main_job import run_study
 
-    run_study(study, options.out, overwrite=options.overwrite, progress=options.quiet == 0, finish=_page_maker())
+    run_study(study, options.out, overwrite=options.overwrite, progress=options.quiet == 0, finish=page_maker())
     _tell_where(options.out)
 
 
@@ -389,7 +335,7 @@ def _resume(options: argparse.Namespace) -> None:
         raise InputError(f"{options.folder}: {what}; expected the results folder of an interrupted run")
     from twinbrain.experiment.main_job import resume_study
 
-    resume_study(options.folder, progress=options.quiet == 0, finish=_page_maker())
+    resume_study(options.folder, progress=options.quiet == 0, finish=page_maker())
     _tell_where(options.folder)
 
 
@@ -423,7 +369,7 @@ def _analyse(options: argparse.Namespace) -> None:
         recorded=options.recorded,
         what=listed(",".join(options.what)),
         wanted=Wanted(options.repetition_time, options.bold_run, listed(options.without)),
-        page=_page_maker() is not None,
+        page=page_maker() is not None,
         channels=listed(options.channels) or None,
         nulls=options.nulls,
         seed=options.seed,
@@ -440,117 +386,8 @@ def _report(options: argparse.Namespace) -> None:
     print(report(options.folder))
 
 
-def _page_maker() -> Callable[[Path], object] | None:
-    """Return what makes the report, or say now, not after hours, that it cannot be made."""
-    missing = [name for name in ("jinja2", "matplotlib") if importlib.util.find_spec(name) is None]
-    if missing:
-        _LOG.warning(
-            "there will be no report: %s is not installed; install twinbrain[report] and say 'twinbrain report DIR'",
-            missing[0],
-        )
-        return None
-    from twinbrain.report.page import report
-
-    return report
-
-
 def _tell_where(folder: str) -> None:
     page, scores = Path(folder) / "report.html", Path(folder) / "scores.json"
     print(f"scores: {scores}")
     if page.exists():
         print(f"report: {page}")
-
-
-def _check(options: argparse.Namespace) -> None:
-    path = Path(options.what)
-    if path.is_dir() and (options.set or options.threads is not None):
-        given = "--set" if options.set else "--threads"
-        raise InputError(f"{given} changes a study, but '{path}' is a folder; give 'twinbrain check' a study instead")
-    if path.is_dir() and ((path / "status").exists() or (path / "checksums.json").exists()):
-        _check_results(path)
-        return
-    if (path / "checksums.sha256").is_file():
-        from twinbrain.export.folder import verify_export
-
-        print(f"{path}: all {verify_export(path)} files are as they were exported")
-        return
-    if path.is_dir():
-        from twinbrain.data.read import read_subject
-
-        _show_person(read_subject(path))
-        print("A study names the inputs and sizes: give 'twinbrain check' a study for the estimate.")
-        return
-    from twinbrain.config import read_study
-
-    study = _with_options(read_study(path), options)
-    from twinbrain.experiment.prepare import prepare
-
-    ready = prepare(study)
-    _show_person(ready.person)
-    _show_plan(study, ready)
-
-
-def _check_results(folder: Path) -> None:
-    from twinbrain.store import load
-
-    result = load(folder)
-    print(f"{folder}: every file is as it was written; status: {result.status or 'none'}")
-    for name, group in result.groups.items():
-        print(f"  {name}: {', '.join(str(key) for key in group.data_vars)}")
-
-
-def _show_person(person: Subject) -> None:
-    import numpy as np
-
-    weights = person.connectome.values
-    edges = int(np.count_nonzero(weights))
-    possible = len(person.regions) * (len(person.regions) - 1)
-    lonely = [name for name, row in zip(person.regions, weights, strict=True) if not row.any()]
-    print(f"person: {person.name}")
-    print(f"  regions: {len(person.regions)}, {int(person.laminar.sum())} of them six-layered cortex")
-    print(
-        f"  connectome: {edges} of {possible} directed edges ({100 * edges / max(possible, 1):.0f} %), "
-        f"units: {person.connectome.attrs.get('units', 'not given')}"
-    )
-    if lonely:
-        print(f"  no incoming edge: {', '.join(lonely)}")
-    print(f"  grey matter: {_units(person.grey_matter)}")
-    for what in ("lengths", "positions", "synaptic_density"):
-        array = getattr(person, what)
-        print(f"  {what.replace('_', ' ')}: {'not given' if array is None else _units(array)}")
-    for name, bold in person.bold.items():
-        tr = float(bold.attrs["repetition_time_s"])
-        volumes = bold.sizes["time"]
-        print(f"  BOLD run '{name}': {volumes} volumes of {tr:g} s ({volumes * tr:.0f} s), {_units(bold)}")
-        recorded = {str(region) for region in bold["region"].values}
-        missing = [region for region in person.regions if region not in recorded]
-        print(f"    {len(person.regions) - len(missing)} regions matched by name")
-        if missing:
-            print(f"    not recorded: {', '.join(missing)}")
-
-
-def _units(array: xr.DataArray) -> str:
-    return f"units: {array.attrs.get('units', 'not given')}"
-
-
-def _show_plan(study: Study, ready: Prepared) -> None:
-    from twinbrain.experiment.prepare import warnings_of
-    from twinbrain.parallel import check_threads
-
-    threads, dt_ms = check_threads(study.execution.threads), study.execution.dt_ms
-    fit = study.assimilation
-    seconds = ready.repetition_time_s
-    print(f"brain: level {ready.brain.level}, {len(ready.brain.voxels)} voxels")
-    print(f"  inputs: {', '.join(fit.inputs)}")
-    print(f"estimate, {threads} thread{'s' if threads > 1 else ''}:")
-    plans = [
-        ("assimilation", ready.network, (fit.volumes + fit.warm_up) * seconds, fit.members),
-        ("free run", ready.twin, (fit.volumes + study.twin.warm_up) * seconds, study.twin.members),
-    ]
-    if ready.laminar is not None:
-        plans.append(("laminar run", ready.laminar, study.laminar.duration_s, 1))
-    for name, network, duration_s, members in plans:
-        estimate = network.estimate(duration_s, members=members, threads=threads, dt_ms=dt_ms)
-        print(f"  {name}, {duration_s:.0f} s: {estimate}")
-    for sentence in warnings_of(ready):
-        print(f"warning: {sentence}")

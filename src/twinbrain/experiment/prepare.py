@@ -20,7 +20,7 @@ from twinbrain.errors import InputError, nearest
 from twinbrain.network import Network, default_parameters
 from twinbrain.neuron import parameter_set
 
-__all__ = ["Prepared", "activity_warnings", "prepare", "warnings_of"]
+__all__ = ["Prepared", "activity_warnings", "person_of", "prepare", "warnings_of"]
 
 _EXCHANGE_S = 0.001
 
@@ -81,7 +81,7 @@ def prepare(study: Study) -> Prepared:
     'Study'
     """
     study = check_study(study)
-    person = _person(study)
+    person = person_of(study)
     bold, stretch = _recording(study, person)
     brain = Brain.from_subject(
         person,
@@ -130,7 +130,14 @@ def prepare(study: Study) -> Prepared:
     return Prepared(person, brain, network, twin, laminar, bold, stretch, study.calibration.enabled)
 
 
-def _person(study: Study) -> Subject:
+def person_of(study: Study) -> Subject:
+    """Read the person of a study.
+
+    Raises
+    ------
+    InputError
+        If the data cannot be used.
+    """
     subject = study.subject
     if subject.folder is not None:
         steps = Preparation(confounds=subject.confounds, scrub_mm=subject.scrub_mm or None)

@@ -216,24 +216,37 @@ class _Writer:
         self.table(f"{table}.tsv", ["name", "value"], rows)
         self.json(f"{table}.json", about)
         values = np.zeros(person.voxel_shape, np.float32)
-        values[tuple(person.voxel_index.T)] = person.voxel_density
+        mask, row = self.points()
+        values[mask] = np.where(row >= 0, person.voxel_density[row], 0.4)  # white matter binds little
         self.image(f"{place}_space-{_SPACE}_meas-DVR_pet.nii.gz", values, person.voxel_affine)
         self.json(f"{place}_space-{_SPACE}_meas-DVR_pet.json", about)
 
-    def function(self) -> None:
+    def points(self) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.int64]]:
+        """Return the brain mask on the voxel grid, and of each point in it the voxel whose signal it carries, or -1.
+
+        A point with grey matter that is no voxel carries the signal of the nearest voxel, as tissue does.
+        """
+        from scipy.spatial import cKDTree
+
         person = self.person
         block = round(person.voxel_mm / person.space.spacing)
-        tissue = block_mean(np.maximum(person.grey_matter_map, person.space.white_matter), block)
-        mask = tissue > 0.3
+        mask = block_mean(np.maximum(person.grey_matter_map, person.space.white_matter), block) > 0.3
         mask[tuple(person.voxel_index.T)] = True
-        row = np.full(person.voxel_shape, -1, np.int64)
-        row[tuple(person.voxel_index.T)] = np.arange(len(person.voxel_index))
+        grey = block_mean(np.where(person.space.labels > 0, person.grey_matter_map, 0).astype(np.float32), block)
+        grey[tuple(person.voxel_index.T)] = 1
+        places = np.argwhere(mask)
+        nearest: Any = cKDTree(person.voxel_index).query(places)
+        return mask, np.where(grey[mask] > 0.02, nearest[1], -1)
+
+    def function(self) -> None:
+        person = self.person
+        mask, row = self.points()
         baseline = (
             (9000.0 + 600.0 * self.generator.standard_normal(int(mask.sum()))).clip(6000, 12000).astype(np.float32)
         )
         for run, bold in person.bold.items():
             stem = f"derivatives/fmriprep/{self.sub}/func/{self.sub}_task-{run}"
-            series, confounds = self.scanned(bold, row[mask], baseline)
+            series, confounds = self.scanned(bold, row, baseline)
             values = np.zeros((*person.voxel_shape, len(bold)), np.int16)
             values[mask] = series
             seconds = person.repetition_time_s

@@ -24,7 +24,7 @@ _BIDS = "1.9.0"
 
 
 def bids_label(text: str) -> str:
-    """Return a text as a BIDS label: letters and digits only, without a leading ``sub-``.
+    """Return a text as a BIDS label: that of ``sub-LABEL``, else its letters and digits.
 
     Raises
     ------
@@ -33,10 +33,11 @@ def bids_label(text: str) -> str:
 
     Examples
     --------
-    >>> bids_label("sub-01"), bids_label("Mary's brain")
+    >>> bids_label("sub-01_ses-2"), bids_label("Mary's brain")
     ('01', 'Marysbrain')
     """
-    label = re.sub(r"[^A-Za-z0-9]", "", text.removeprefix("sub-"))
+    named = re.match(r"sub-([A-Za-z0-9]+)", text)
+    label = named[1] if named else re.sub(r"[^A-Za-z0-9]", "", text.removeprefix("sub-"))
     if not label:
         raise InputError(f"'{text}' holds no letter or digit, so no BIDS label can be made of it; rename it")
     return label

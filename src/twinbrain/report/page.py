@@ -93,7 +93,7 @@ def _sections(result: Result) -> list[Section]:
     return only_analysis(reading) if set(reading.groups) == {"analysis"} else all_sections(reading)
 
 
-def _fill(sections: list[Section]) -> str:
+def _fill(sections: list[Section], word: str = "report") -> str:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(
@@ -105,5 +105,5 @@ def _fill(sections: list[Section]) -> str:
     )
     environment.filters["tie"] = lambda text: text.replace(" = ", "\u00a0=\u00a0").replace(" %", "\u00a0%")
     return environment.get_template("page.html").render(
-        sections=sections, title=sections[0].title, css=(_HERE / "page.css").read_text(encoding="utf-8")
+        sections=sections, title=sections[0].title, word=word, css=(_HERE / "page.css").read_text(encoding="utf-8")
     )
