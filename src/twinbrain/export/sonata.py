@@ -15,10 +15,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from twinbrain.engine import Simulation, gamma_factors
+from twinbrain.engine import Simulation
 from twinbrain.errors import InputError
 from twinbrain.network import Network
 from twinbrain.neuron import CHANNELS, NeuronParameters
+from twinbrain.tuning import gamma_factors
 
 __all__ = ["write_sonata", "write_spikes"]
 
