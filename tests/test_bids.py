@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import files
 from twinbrain.brain import Brain
 from twinbrain.config import read_study
 from twinbrain.data.bids_names import files_of, parse_name, participants, pick
@@ -434,3 +435,67 @@ def test_confounds_must_fit_the_run(copy: Path) -> None:
     with pytest.raises(InputError, match=r"no table of confounds was found, but scrubbing or confound regression"):
         read_subject(copy, preparation=wanted)
     assert read_subject(copy).name == "sub-01"
+
+
+# ---- no images: parcellated series -----------------------------------------------------------------------------------
+
+
+def xcpd(folder: Path, atlas: str = "X") -> Path:
+    """What XCP-D and QSIRecon leave: series and a matrix of one parcellation, no image."""
+    func = folder / "derivatives/xcp_d/sub-01/func"
+    func.mkdir(parents=True)
+    stem = f"sub-01_task-rest_space-MNI152NLin2009cAsym_seg-{atlas}"
+    files.series_tsv(func / f"{stem}_stat-mean_timeseries.tsv")
+    dwi = folder / "derivatives/qsirecon/sub-01/dwi"
+    dwi.mkdir(parents=True, exist_ok=True)
+    files.labelled_csv(dwi / f"sub-01_seg-{atlas}_desc-count_connmatrix.csv")
+    (folder / "dataset_description.json").write_text('{"Name": "x", "BIDSVersion": "1.9.0"}')
+    return folder
+
+
+def test_parcellated_series_and_a_connectome_are_a_person(tmp_path: Path) -> None:
+    person = read_subject(xcpd(tmp_path))
+    assert person.regions == files.REGIONS
+    assert person.repetition_time_s == files.TR
+    expected = files.series()
+    expected[7] = np.nan  # XCP-D's censored volume stays missing
+    np.testing.assert_array_equal(person.bold["rest"].values, expected)
+    np.testing.assert_array_equal(person.connectome.values, files.connectome())
+    assert person.connectome.attrs["units"] == "streamlines"
+    assert person.provenance["grey matter"].startswith("not known")
+    xcpd_two = tmp_path / "derivatives/xcp_d/sub-01/func/sub-01_task-rest_seg-Y_stat-mean_timeseries.tsv"
+    files.series_tsv(xcpd_two)
+    with pytest.raises(InputError, match=r"series of 2 parcellations were found \(X, Y\); say which with atlas="):
+        read_subject(tmp_path)
+    assert read_subject(tmp_path, atlas="X").regions == files.REGIONS
+
+
+def test_files_of_another_person_are_refused(tmp_path: Path) -> None:
+    xcpd(tmp_path)
+    other = files.labelled_csv(tmp_path / "sub-02_seg-X_connmatrix.csv")
+    with pytest.raises(InputError, match=r"this file is of participant '02', but '01' is read from"):
+        read_subject(tmp_path, connectome=other)
+    series = files.series_tsv(tmp_path / "sub-03_task-rest_timeseries.tsv")
+    with pytest.raises(InputError, match=r"sub-02_.*: this file is of participant '02', but sub-03_.* is of '03'"):
+        read_subject(series, connectome=other)
+
+
+def test_a_missing_volume_goes_into_the_fit_as_missing(tmp_path: Path) -> None:
+    import twinbrain as tb
+
+    person = read_subject(xcpd(tmp_path))
+    network = tb.Network(Brain.from_subject(person), neurons=1500, in_degree=100, circuit="canonical", seed=1)
+    fit = tb.assimilate(
+        network,
+        person.bold["rest"],
+        ["Insula_L"],
+        method="vw-dhmda",
+        members=3,
+        warm_up=1,
+        lag=2,
+        volumes=20,
+        threads=1,
+    )
+    assert np.isnan(fit.target.sel(region="Insula_L").values[7])
+    assert np.isfinite(np.delete(fit.target.sel(region="Insula_L").values, 7)).all()
+    assert np.isfinite(fit.drive.values).all()

@@ -27,7 +27,16 @@ Int = npt.NDArray[np.int64]
 #: Bounds of the in-degree factor from synaptic density.
 IN_DEGREE_BOUNDS = (0.7, 1.3)
 #: Primary visual cortex in the atlases at hand; its mean synaptic density stands for an in-degree factor of 1.
-PRIMARY_VISUAL = ("Calcarine", "Primary_Visual_Cortex", "L_pericalcarine", "R_pericalcarine", "L_V1", "R_V1", "V1")
+PRIMARY_VISUAL = (
+    "Calcarine",
+    "Primary_Visual_Cortex",
+    "L_pericalcarine",
+    "R_pericalcarine",
+    "ctx-lh-pericalcarine",
+    "ctx-rh-pericalcarine",
+    "L_V1_",
+    "R_V1_",
+)
 
 
 @dataclass(frozen=True, eq=False)

@@ -80,8 +80,8 @@ class Atlas:
         InputError
             If a name is not in the atlas, or an image cannot be read.
         """
-        points = _points(self.label_image, self.grey_matter_image, self.grey_matter_scale)
-        row, weight = _rows_and_weights(self, points, regions, deep_by_label)
+        points = labelled_points(self.label_image, self.grey_matter_image, self.grey_matter_scale)
+        row, weight = rows_and_weights(self, points, regions, deep_by_label)
         inside = row >= 0
         row, weight = row[inside], weight[inside]
         ijk = np.stack(np.unravel_index(points.flat[inside], points.probability.shape)).astype(np.float64)
@@ -138,7 +138,7 @@ def _image(path: Path) -> tuple[npt.NDArray[Any], Float]:
 
 
 @lru_cache(maxsize=2)
-def _points(label_image: Path, grey_matter_image: Path, scale: float) -> _Points:
+def labelled_points(label_image: Path, grey_matter_image: Path, scale: float) -> _Points:
     """Look up the label of every point of the grey-matter grid (nearest point of the label image).
 
     Where a point lies exactly half-way, the even neighbour is taken, so that no side is favoured.
@@ -169,7 +169,7 @@ def _points(label_image: Path, grey_matter_image: Path, scale: float) -> _Points
     return _Points(flat, found[flat], probability, affine, float(sizes[0]))
 
 
-def _rows_and_weights(
+def rows_and_weights(
     atlas: Atlas, points: _Points, regions: tuple[str, ...], deep_by_label: bool
 ) -> tuple[Int, npt.NDArray[np.float64]]:
     """Row of the region (-1 = none) and amount of grey matter (0..1) of every labelled point."""
@@ -236,7 +236,7 @@ def voxel_grid(
     AAL2 without cerebellum on the ICBM 152 map (1 mm): 18,547 voxels at 4 mm (18,372 without
     ``deep_by_label``), 41,019 at 3 mm, 9,731 at 5 mm.
     """
-    points = _points(atlas.label_image, atlas.grey_matter_image, atlas.grey_matter_scale)
+    points = labelled_points(atlas.label_image, atlas.grey_matter_image, atlas.grey_matter_scale)
     block = round(voxel_mm / points.spacing)
     if block < 1 or not np.isclose(block * points.spacing, voxel_mm, rtol=1e-6):
         raise InputError(
@@ -253,7 +253,7 @@ def voxel_grid(
         cropped.reshape(shape[0], block, shape[1], block, shape[2], block).sum(axis=(1, 3, 5), dtype=np.float64).ravel()
     )
 
-    row, _ = _rows_and_weights(atlas, points, regions, False)
+    row, _ = rows_and_weights(atlas, points, regions, False)
     tissue = points.probability.reshape(-1)[points.flat].astype(np.float64)
     ijk = (np.stack(np.unravel_index(points.flat, points.probability.shape), axis=1) - first) // block
     inside = (row >= 0) & (ijk >= 0).all(axis=1) & (ijk < shape).all(axis=1)

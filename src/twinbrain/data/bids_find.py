@@ -59,8 +59,7 @@ def bold_files(work: Work) -> tuple[dict[str, BidsFile], str | None]:
         if len(spaces) > 1 and _PREFERRED not in spaces:
             raise InputError(
                 f"{work.root}: BOLD is there in the spaces {', '.join(spaces)}; say which with space='...' (that of "
-                "the "
-                "atlas and the grey-matter map)."
+                "the atlas and the grey-matter map)."
             )
     if space is not None and spaces and space not in spaces:
         raise InputError(
@@ -77,8 +76,7 @@ def bold_files(work: Work) -> tuple[dict[str, BidsFile], str | None]:
     if len(grids) > 1 and not resolution:
         raise InputError(
             f"{work.root}: BOLD is there in {len(grids)} resolutions (res {', '.join(g or 'none' for g in grids)}); "
-            "say "
-            f"which with space='{space}:res-{grids[-1]}'."
+            f"say which with space='{space}:res-{grids[-1]}'."
         )
     if resolution:
         chosen = [f for f in chosen if f.entities.get("res") == resolution]
@@ -114,8 +112,8 @@ def find_atlas(work: Work, space: str | None) -> tuple[Atlas, LabelTable]:
             if not images:
                 raise InputError(
                     f"{work.root}: there is no atlas '{options.atlas}'{nearest(str(options.atlas), known)} in the "
-                    "space "
-                    f"'{space}'; there is {', '.join(known) or 'none'}; give the path of a label image with atlas=."
+                    f"space '{space}'; there is {', '.join(known) or 'none'}; give the path of a label image with "
+                    "atlas=."
                 )
         file = only_one(images, "the atlas", "say which with atlas='NAME' or the path of a label image")
         if file is None:
@@ -200,8 +198,7 @@ def check_labels(image: Path, path: Path, table: LabelTable) -> None:
     if not there & set(table.names):
         raise InputError(
             f"{image}: none of its labels ({', '.join(str(v) for v in sorted(there)[:5])} ...) is in {path.name}; give "
-            "the "
-            "table that belongs to this image."
+            "the table that belongs to this image."
         )
 
 
@@ -216,16 +213,14 @@ def probability_scale(path: Path) -> float:
     if low < -1e-3 or high <= 0:
         raise InputError(
             f"{path}: values from {low:g} to {high:g} were found, but a grey-matter map holds probabilities from 0 to "
-            "1; "
-            "give the tissue map, not the image it was made from."
+            "1; give the tissue map, not the image it was made from."
         )
     for scale in (1.0, 100.0, 255.0):
         if high <= scale * 1.01 and (scale == 1.0 or high > 0.5 * scale):
             return scale
     raise InputError(
         f"{path}: values up to {high:g} were found, but a grey-matter map holds probabilities from 0 to 1 (or 0 to "
-        "100, 0 "
-        "to 255); give the tissue map."
+        "100, 0 to 255); give the tissue map."
     )
 
 
@@ -296,8 +291,8 @@ def common_regions(work: Work, table: LabelTable, connectome: xr.DataArray | Non
         if name not in table.regions:
             raise InputError(
                 f"{work.root / work.notes['connectome']}: region '{name}' is not in "
-                f"{work.notes.get('atlas labels', 'the atlas')}"
-                f"{nearest(name, table.regions)}; give the connectome and the atlas of the same parcellation."
+                f"{work.notes.get('atlas labels', 'the atlas')}{nearest(name, table.regions)}; give the connectome and "
+                "the atlas of the same parcellation."
             )
     chosen = tuple(name for name in table.regions if name in set(known))
     dropped = [name for name in table.regions if name not in set(known)]
@@ -315,8 +310,8 @@ def check_hemispheres(atlas: Atlas, table: LabelTable, regions: tuple[str, ...],
         name, x = wrong[0]
         raise InputError(
             f"{atlas.label_image}: '{name}' lies at x = {x:.0f} mm, and so do {len(wrong)} of {len(named)} regions on "
-            "the "
-            "wrong side: the hemispheres are swapped; correct the sign of the first axis of the affine, or the table."
+            "the wrong side: the hemispheres are swapped; correct the sign of the first axis of the affine, or the "
+            "table."
         )
 
 

@@ -114,8 +114,7 @@ def _read_run(
     if volume.shape[:3] != gridded.shape or not np.allclose(volume.affine, gridded.affine, atol=1e-3):
         raise InputError(
             f"{file.path}: its grid is {volume.shape[:3]}, but that of the first run is {gridded.shape} (or their "
-            "affines "
-            "differ); give runs on one grid (fMRIPrep's --output-spaces with one resolution)."
+            "affines differ); give runs on one grid (fMRIPrep's --output-spaces with one resolution)."
         )
     values = volume.numbers().reshape(-1, volume.shape[3])[points].T.copy()
     work.took(file.path, f"bold {run}")
@@ -144,8 +143,7 @@ def voxel_list(work: Work, file: BidsFile) -> VoxelList:
     if not path.exists():
         raise InputError(
             f"{file.path}: there is no list of its voxels ({path.name} with the columns x, y, z and region, one row "
-            "per row "
-            "of the matrix); add it."
+            "per row of the matrix); add it."
         )
     listed = read_voxel_connectome(file.path, path)
     work.took(file.path, "voxel connectome")
@@ -159,8 +157,7 @@ def _listed_voxels(listed: VoxelList, gridded: Gridded, regions: tuple[str, ...]
         if name not in place:
             raise InputError(
                 f"{listed.path}, row {k + 2}: region '{name}' is not one of the {len(regions)} "
-                f"regions{nearest(name, regions)}; "
-                "give the list of this parcellation."
+                f"regions{nearest(name, regions)}; give the list of this parcellation."
             )
     flat = gridded.flat_of(listed.positions, listed.path)
     region = np.array([place[name] for name in listed.region], dtype=np.int64)
@@ -170,8 +167,7 @@ def _listed_voxels(listed: VoxelList, gridded: Gridded, regions: tuple[str, ...]
     if agree < 0.8:
         raise InputError(
             f"{listed.path}: only {100 * agree:.0f} % of the voxels have the region that the atlas image has there; "
-            "list and "
-            "atlas must be of the same parcellation and space."
+            "list and atlas must be of the same parcellation and space."
         )
     grey = gridded.grey_matter[flat]
     empty = np.flatnonzero(~(grey > 0))
@@ -179,8 +175,7 @@ def _listed_voxels(listed: VoxelList, gridded: Gridded, regions: tuple[str, ...]
         k = int(empty[0])
         raise InputError(
             f"{listed.path}, row {k + 2}: the voxel holds no grey matter in the person's map, and so do "
-            f"{len(empty) - 1} "
-            "more; leave them out of the matrix and the list."
+            f"{len(empty) - 1} more; leave them out of the matrix and the list."
         )
     return flat, region, grey
 

@@ -109,14 +109,12 @@ def _series(path: Path, axes: list[Any], wanted: type, what: str) -> tuple[float
     if not np.isfinite(step) or step <= 0:
         raise InputError(
             f"{path}: the repetition time in the file is {step:g} s, but a number above 0 is needed; set the step of "
-            "its "
-            "time axis (wb_command -cifti-change-mapping ... -series)."
+            "its time axis (wb_command -cifti-change-mapping ... -series)."
         )
     if step > 20:
         raise InputError(
             f"{path}: the repetition time in the file is {step:g} s, which looks like milliseconds; correct the step "
-            "of "
-            "its time axis."
+            "of its time axis."
         )
     return step, axes[1]
 
@@ -207,8 +205,7 @@ def parcellated(series: CiftiSeries, labels: DenseLabels, path: Path) -> tuple[F
     if not label.any():
         raise InputError(
             f"{path}: none of its {len(series.nodes)} vertices and voxels has a label; give a dlabel of the same "
-            "surface "
-            "(for example 32k_fs_LR)."
+            "surface (for example 32k_fs_LR)."
         )
     good = np.isfinite(series.values).all(axis=0) & (np.ptp(series.values, axis=0) > 0)
     columns, names = [], []

@@ -118,8 +118,7 @@ def read_connectome(
     if matrix.shape[0] != matrix.shape[1]:
         raise InputError(
             f"{path}: {what} is {matrix.shape[0]} x {matrix.shape[1]}, but it must be square; give one row and one "
-            "column "
-            "per region (are row names or a header counted as numbers?)."
+            "column per region (are row names or a header counted as numbers?)."
         )
     found = labels or given
     if found is None:
@@ -129,8 +128,7 @@ def read_connectome(
     if len(found) != len(matrix):
         raise InputError(
             f"{path}: {what} is {len(matrix)} x {len(matrix)}, but {len(found)} regions are named; give one row and "
-            "one "
-            "column per name, in the order of the label table."
+            "one column per name, in the order of the label table."
         )
     unique_names(path, list(found), "region names")
     filled, note = _both_sides(matrix)

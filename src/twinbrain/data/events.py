@@ -52,8 +52,7 @@ def read_events(path: str | os.PathLike[str], run_s: float | None = None) -> pd.
         if column not in table.columns:
             raise InputError(
                 f"{path}, row 1: the column '{column}' is missing{nearest(column, table.columns)}; BIDS events have "
-                "onset and "
-                "duration in seconds."
+                "onset and duration in seconds."
             )
         if not pd.api.types.is_numeric_dtype(table[column]):
             row, cell = next((k, c) for k, c in enumerate(table[column]) if isinstance(c, str) and not is_number(c))
@@ -72,8 +71,7 @@ def read_events(path: str | os.PathLike[str], run_s: float | None = None) -> pd.
         hint = "in milliseconds" if onset[row] > 100 * run_s else "of another run"
         raise InputError(
             f"{path}, row {row + 2}, column 'onset': {onset[row]:g} was found, but the run ends at {run_s:g} s; the "
-            "onsets "
-            f"may be {hint}: give seconds from the first volume of this run."
+            f"onsets may be {hint}: give seconds from the first volume of this run."
         )
     return table.sort_values("onset", kind="stable").reset_index(drop=True)
 

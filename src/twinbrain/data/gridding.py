@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.sparse import csr_array
 
-from twinbrain.data.atlas import DEEP, Atlas, VoxelGrid, _points, _rows_and_weights
+from twinbrain.data.atlas import DEEP, Atlas, VoxelGrid, labelled_points, rows_and_weights
 from twinbrain.data.images import Volume
 from twinbrain.errors import InputError
 
@@ -69,8 +69,8 @@ class Gridded:
             name = regions[int(np.argmin(counts))]
             raise InputError(
                 f"region '{name}' gets no voxel on the grid of the BOLD image; lower min_grey_matter "
-                f"({min_grey_matter:g}), "
-                "leave the region out, or check that atlas and grey matter are in the space of the BOLD image."
+                f"({min_grey_matter:g}), leave the region out, or check that atlas and grey matter are in the space of "
+                "the BOLD image."
             )
         return VoxelGrid(
             index=np.stack(np.unravel_index(flat[order], self.shape), axis=1).astype(np.int64),
@@ -98,8 +98,7 @@ class Gridded:
             why = "outside the grid of the BOLD image" if outside[k] else f"{away[k]:.1f} mm from the next BOLD voxel"
             raise InputError(
                 f"{source}, row {k + 2}: the voxel at {np.round(positions[k], 2).tolist()} mm lies {why}; list the "
-                "centres "
-                "of BOLD voxels, in the same space."
+                "centres of BOLD voxels, in the same space."
             )
         return np.asarray(np.ravel_multi_index(tuple(place.T), self.shape), dtype=np.int64)
 
@@ -116,7 +115,7 @@ def grid_of(atlas: Atlas, regions: tuple[str, ...], target: Volume, *, deep_by_l
     InputError
         If the map is coarser than the grid.
     """
-    points = _points(atlas.label_image, atlas.grey_matter_image, atlas.grey_matter_scale)
+    points = labelled_points(atlas.label_image, atlas.grey_matter_image, atlas.grey_matter_scale)
     shape = (target.shape[0], target.shape[1], target.shape[2])
     if points.spacing > 1.01 * float(target.spacing.min()):
         raise InputError(
@@ -125,7 +124,7 @@ def grid_of(atlas: Atlas, regions: tuple[str, ...], target: Volume, *, deep_by_l
         )
     step = np.round(np.linalg.inv(target.affine) @ points.affine, 9)
     volume = points.spacing**3
-    row, tissue = _rows_and_weights(atlas, points, regions, False)
+    row, tissue = rows_and_weights(atlas, points, regions, False)
     ijk = np.stack(np.unravel_index(points.flat, points.probability.shape))
     deep = np.array([name.startswith(DEEP) for name in regions] + [False])
     extra = np.where(deep[row], 1.0 - tissue, 0.0) if deep_by_label else np.zeros(len(row))

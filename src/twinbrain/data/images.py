@@ -130,8 +130,7 @@ def load_volume(path: str | Path, *, dimensions: tuple[int, ...] = (3,), what: s
     elif expected > size:
         raise InputError(
             f"{path}: the file has {size} bytes, but its header announces {expected}; it is cut off or damaged, so "
-            "copy "
-            "or make it again."
+            "copy or make it again."
         )
     check_memory(path, count * max(item, 4), what)
     if len(shape) not in dimensions:

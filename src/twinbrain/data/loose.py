@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from twinbrain.data.bids_names import parse_name
 from twinbrain.data.cifti import is_cifti
 from twinbrain.data.connectome_files import read_connectome, sha256
 from twinbrain.data.pet import PET_UNITS, read_pet_table
@@ -80,9 +81,9 @@ def read_loose(
     ):
         raise InputError(
             f"{path}: an image or a tractogram alone is not a person; give a BIDS folder, or a connectome with bold= "
-            "(see "
-            "'Bring your own data' in the documentation)."
+            "(see 'Bring your own data' in the documentation)."
         )
+    _check_same_person([path, connectome, lengths, pet, *(bold or {}).values()])
     table = None if labels is None or str(labels).endswith(".dlabel.nii") else read_labels(labels)
     dlabel = labels if labels is not None and str(labels).endswith(".dlabel.nii") else None
     notes: dict[str, str] = {path.name: sha256(path)}
@@ -139,6 +140,21 @@ def read_loose(
         raise InputError(f"{path}: {error}") from None
 
 
+def _check_same_person(files: list[str | Path | None]) -> None:
+    """Files whose names say of whom they are must all be of one person."""
+    whose: dict[str, Path] = {}
+    for file in files:
+        parsed = None if file is None else parse_name(Path(file).name)
+        if parsed is not None and "sub" in parsed[0]:
+            whose.setdefault(parsed[0]["sub"], Path(str(file)))
+    if len(whose) > 1:
+        (one, first), (other, second) = list(whose.items())[:2]
+        raise InputError(
+            f"{second}: this file is of participant '{other}', but {first.name} is of '{one}'; give files of one "
+            "person."
+        )
+
+
 def _is_series(path: Path) -> bool:
     name = path.name.lower()
     return is_cifti(path) or any(word in name for word in _SERIES_NAMES)
@@ -175,7 +191,6 @@ def _matched(series: xr.DataArray, names: list[str], path: Path) -> xr.DataArray
         if missing:
             raise InputError(
                 f"{path}: region '{missing[0]}' is not in {what}{nearest(missing[0], other)} ({len(missing)} of "
-                f"{len(one)} "
-                "do not match); give the same parcellation for both."
+                f"{len(one)} do not match); give the same parcellation for both."
             )
     return series

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from twinbrain.data.atlas import Atlas, _points, _rows_and_weights
+from twinbrain.data.atlas import Atlas, labelled_points, rows_and_weights
 from twinbrain.data.gridding import Gridded, sample_nearest
 from twinbrain.data.images import load_volume, require_same_space
 from twinbrain.data.safety import file_size
@@ -93,8 +93,7 @@ def read_pet_table(path: str | Path, regions: tuple[str, ...]) -> Float:
     if len(bad):
         raise InputError(
             f"{path}: {chosen[bad[0]]:g} was found for region '{regions[int(bad[0])]}', but synaptic density is above "
-            "0; "
-            "give SUVR, DVR or VT (a binding potential can be below 0)."
+            "0; give SUVR, DVR or VT (a binding potential can be below 0)."
         )
     return chosen
 
@@ -122,8 +121,8 @@ def read_pet_image(
     """
     volume = load_volume(path, dimensions=(3,), what="a PET map")
     require_same_space(load_volume(atlas.grey_matter_image, dimensions=(3,), what="a grey-matter map"), volume)
-    points = _points(atlas.label_image, atlas.grey_matter_image, atlas.grey_matter_scale)
-    row, weight = _rows_and_weights(atlas, points, regions, True)
+    points = labelled_points(atlas.label_image, atlas.grey_matter_image, atlas.grey_matter_scale)
+    row, weight = rows_and_weights(atlas, points, regions, True)
     inside = (row >= 0) & (weight > 0)
     ijk = np.stack(np.unravel_index(points.flat[inside], points.probability.shape), axis=1)
     values = sample_nearest(volume, ijk @ points.affine[:3, :3].T + points.affine[:3, 3])

@@ -86,8 +86,7 @@ motion24_wmcsf, motion24_wmcsf_gsr, 36p.
         if isinstance(self.confounds, str) and self.confounds not in STRATEGIES:
             raise InputError(
                 f"confounds: '{self.confounds}' is not a known strategy{nearest(self.confounds, STRATEGIES)}; known "
-                "are "
-                f"{', '.join(STRATEGIES)}."
+                f"are {', '.join(STRATEGIES)}."
             )
         if self.scrub_mm is not None and not 0 < self.scrub_mm < 100:
             raise InputError(f"scrub_mm is {self.scrub_mm!r}, but a framewise displacement in mm is needed, e.g. 0.5.")
@@ -154,8 +153,7 @@ def confound_columns(table: pd.DataFrame, names: tuple[str, ...], source: str) -
         if values is None:
             raise InputError(
                 f"{source}: there is no confound '{name}'{nearest(name, table.columns)}; choose another strategy, or "
-                "run "
-                "fMRIPrep's confounds again."
+                "run fMRIPrep's confounds again."
             )
         if np.isnan(values[0]):
             values[0] = 0.0
@@ -229,8 +227,7 @@ def prepare_run(
         if len(table) != volumes:
             raise InputError(
                 f"{source}: {len(table)} rows were found, but the run has {volumes} volumes; give the table of this "
-                "run "
-                "(were volumes cut at the beginning?)."
+                "run (were volumes cut at the beginning?)."
             )
     if how.scrub_mm is not None and table is not None:
         result, said = _scrubbed(result, table, how.scrub_mm, source)

@@ -414,7 +414,7 @@ def _regions(path: Path) -> dict[str, Any]:
 def write_subject(subject: Subject, folder: str | os.PathLike[str]) -> Path:
     """Write a Subject as a folder that :func:`read_subject` reads back to the same numbers.
 
-    The folder appears whole or not at all. The atlas and the provenance are not written.
+    The folder appears whole or not at all. The atlas, the provenance, events and voxels are not written.
 
     Parameters
     ----------

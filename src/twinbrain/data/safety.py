@@ -184,8 +184,8 @@ def check_gzip(path: Path, expected: int) -> None:
                 count += len(piece)
     except (OSError, EOFError, zlib.error) as error:
         raise InputError(
-            f"{path}: the compressed file is damaged or cut off after {count} of {expected} bytes "
-            f"({_reason(error)}); copy or make it again."
+            f"{path}: the compressed file is damaged or cut off after {count} of {expected} bytes ({_reason(error)}); "
+            "copy or make it again."
         ) from None
     if count < expected:
         raise InputError(

@@ -16,7 +16,7 @@ from twinbrain.data.safety import file_size, read_json
 from twinbrain.data.tables import is_number, number_table, read_cells, unique_names
 from twinbrain.errors import InputError
 
-__all__ = ["read_series_file"]
+__all__ = ["own_repetition_time", "read_series_file"]
 
 _LABELS = ("region_labels", "labels", "region_names", "regions", "names", "parcels")
 _TIMES = ("repetition_time_s", "repetition_time", "tr", "TR", "RepetitionTime")
@@ -77,8 +77,7 @@ def read_series_file(
             if dlabel is None:
                 raise InputError(
                     f"{path}: a dense series has vertices, not regions; give labels=, a .dlabel.nii file, or "
-                    "parcellate it "
-                    "(wb_command -cifti-parcellate)."
+                    "parcellate it (wb_command -cifti-parcellate)."
                 )
             series = read_dtseries(path)
             values, found = parcellated(series, read_dlabel(dlabel), path)
@@ -86,7 +85,7 @@ def read_series_file(
         own = series.repetition_time_s
     elif path.suffix.lower() in (".csv", ".tsv"):
         values, labels = _table(path, given)
-        own = _beside(path)
+        own = own_repetition_time(path)
     elif path.suffix.lower() in CONTAINERS:
         values, labels, own = _container(path, given, array)
     else:
@@ -103,8 +102,7 @@ def read_series_file(
     if own is not None and repetition_time_s is not None and not math.isclose(own, repetition_time_s, rel_tol=1e-3):
         raise InputError(
             f"{path}: the file says its repetition time is {own:g} s, but repetition_time_s={repetition_time_s:g} was "
-            "given; "
-            "leave the wrong one out."
+            "given; leave the wrong one out."
         )
     return xr.DataArray(
         values,
@@ -130,15 +128,17 @@ def _table(path: Path, given: list[str] | None) -> tuple[np.ndarray, list[str]]:
         turned = "; it looks transposed (one row per region)" if len(cells) == len(header) else ""
         raise InputError(
             f"{path}: {len(cells[0])} columns were found, but {len(header)} regions are named{turned}; give one column "
-            "per "
-            "region and one row per volume."
+            "per region and one row per volume."
         )
     if len(cells) == first:
         raise InputError(f"{path}: there is no volume under the region names; give one row per volume.")
     return number_table(path, cells[first:], first + 1, header, missing=True), header
 
 
-def _beside(path: Path) -> float | None:
+def own_repetition_time(path: Path) -> float | None:
+    """Return the repetition time in the side-car beside a table (``.json`` of the same name), s; None without one."""
+    if path.name.endswith(".ptseries.nii"):
+        return read_ptseries(path).repetition_time_s
     sidecar = path.with_suffix(".json")
     if not sidecar.exists():
         return None
@@ -168,15 +168,13 @@ def _container(path: Path, given: list[str] | None, array: str | None) -> tuple[
     if labels is None:
         raise InputError(
             f"{path}: array '{name}' ({matrix.shape[0]} x {matrix.shape[1]}) carries no region names; give labels=, a "
-            "table "
-            "of the names in the order of its columns."
+            "table of the names in the order of its columns."
         )
     if matrix.shape[1] != len(labels):
         if matrix.shape[0] != len(labels):
             raise InputError(
                 f"{path}: array '{name}' is {matrix.shape[0]} x {matrix.shape[1]}, but {len(labels)} regions are "
-                "named; give "
-                "time x region."
+                "named; give time x region."
             )
         matrix = matrix.T  # region x time, as MATLAB tools often store it; the names say so
     own = next((arrays.numbers[k] for k in _TIMES if k in arrays.numbers), None)

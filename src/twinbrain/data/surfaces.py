@@ -147,8 +147,7 @@ def read_surface_series(path: str | Path) -> npt.NDArray[np.float32]:
         if values.ndim == 4 and values.shape[1:3] != (1, 1):
             raise InputError(
                 f"{path}: an image of size {' x '.join(map(str, values.shape))} was found, but a surface series is "
-                "vertices "
-                "x 1 x 1 x time; give the file on the surface."
+                "vertices x 1 x 1 x time; give the file on the surface."
             )
         values = values.reshape(values.shape[0], -1)
     else:
@@ -156,8 +155,7 @@ def read_surface_series(path: str | Path) -> npt.NDArray[np.float32]:
     if values.ndim != 2 or values.shape[1] < 2:
         raise InputError(
             f"{path}: an array of size {' x '.join(map(str, values.shape))} was found, but a series has many volumes; "
-            "give "
-            "the file with time."
+            "give the file with time."
         )
     return values
 
@@ -194,8 +192,7 @@ def read_surface_map(path: str | Path) -> Float:
             if head[:3] != b"\xff\xff\xff" or 15 + 4 * int(struct.unpack(">i", head[3:7])[0]) > size:
                 raise InputError(
                     f"{path}: this does not begin like a FreeSurfer map, or announces more vertices than it holds; "
-                    "copy it "
-                    "again, or convert it with mris_convert."
+                    "copy it again, or convert it with mris_convert."
                 )
             values = np.asarray(nib.freesurfer.read_morph_data(str(path)), dtype=np.float64)
     else:
@@ -381,8 +378,7 @@ def vertices_of(
             if length != n:
                 raise InputError(
                     f"surface {what} of '{side}': {length} vertices were found, but the series has {n}; give files of "
-                    "the "
-                    "same surface (for example all fsaverage5)."
+                    "the same surface (for example all fsaverage5)."
                 )
         silent = ~(np.isfinite(values).all(axis=1) & (np.ptp(values, axis=1) > 0))
         thin = ~(np.isfinite(grey_matter[side]) & (grey_matter[side] > min_grey_matter_mm3))

@@ -84,8 +84,7 @@ def read_ends(path: str | Path) -> tuple[Float, Float]:
         k = int(bad[0])
         raise InputError(
             f"{path}: streamline {k} ends at {made[k, 1].round(1).tolist()} mm, which is in no head; the file is "
-            "damaged or "
-            "not in mm, so make it again."
+            "damaged or not in mm, so make it again."
         )
     return made, np.array(lengths)
 
@@ -197,8 +196,7 @@ def connect_voxels(
     if share < least_share:
         raise InputError(
             f"{path}: only {100 * share:.0f} % of {len(ends)} streamlines have both ends within {radius_mm:g} mm of "
-            "the "
-            f"{len(voxels)} voxels; the tractogram must be in the space of the voxels (warp it, for example with "
+            f"the {len(voxels)} voxels; the tractogram must be in the space of the voxels (warp it, for example with "
             "tcktransform)."
         )
     same = there & (pairs[:, 0] == pairs[:, 1])
