@@ -34,12 +34,14 @@ from twinbrain.assimilate.working_point import WorkingPoint
 from twinbrain.config import Study, check_study, read_study, to_toml
 from twinbrain.drive import Drive
 from twinbrain.errors import InputError, Interrupted
+from twinbrain.estimate import refuse_what_does_not_fit
 from twinbrain.experiment import groups
 from twinbrain.experiment.prepare import Prepared, activity_warnings, prepare, warnings_of
 from twinbrain.network import Network
 from twinbrain.neuron import ParameterSet
 from twinbrain.progress import Tracker, track
 from twinbrain.simulate import Record, Run, simulate
+from twinbrain.trial import trial
 
 __all__ = ["resume_study", "run_study"]
 
@@ -47,6 +49,7 @@ _LOG = logging.getLogger(__name__)
 _NULLS = 39  # of the analysis: the least number that lets a two-sided p-value fall to 0.05
 _MAX_LAG = 5  # volumes within which the best lag is looked for; scores are at lag 0
 _RECENTRED = 2_000_000  # neurons up to which the twin's own offset is measured and removed
+_WORTH_A_TRIAL_S = 120.0  # of a run: above it, some seconds of trial buy a better estimate
 _SETTLE_S = 1.0  # of the laminar run, before rates are counted
 
 
@@ -463,8 +466,16 @@ def _simulate(
     members: int = 1,
 ) -> Run:
     execution = job.study.execution
+    seconds = warm_up_s + (duration_s or (drive.duration_s if drive is not None else 0.0))
+    estimate = network.estimate(seconds, members=members, threads=max(execution.threads, 1), dt_ms=execution.dt_ms)
+    refuse_what_does_not_fit(estimate)
+    if estimate.run_s > _WORTH_A_TRIAL_S:
+        estimate = trial(network, seconds, members=members, threads=execution.threads, dt_ms=execution.dt_ms)
+        refuse_what_does_not_fit(estimate)
+    _LOG.info("%s: %s", label, estimate)
+    begun = time.monotonic()
     with job.follow(label) as tell:
-        return simulate(
+        run = simulate(
             network,
             duration_s,
             drive,
@@ -479,6 +490,10 @@ def _simulate(
             checkpoint=job.checkpoint(job.stage),
             checkpoint_every=execution.checkpoint_every,
         )
+    peak_gb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
+    if not job.resumed:  # what an earlier session did of it is not known here
+        _LOG.info("%s: %s", label, estimate.beside(0.0, time.monotonic() - begun, peak_gb))
+    return run
 
 
 def _compare(job: _Job) -> tuple[dict[str, Any], pd.DataFrame]:
