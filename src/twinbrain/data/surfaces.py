@@ -87,6 +87,11 @@ def _check_gifti_arrays(path: Path, content: bytes) -> None:
             raise InputError(
                 f"{path}: an array announces {expected // 8} numbers, which the file cannot hold; damaged."
             )
+        if b"ExternalFileBinary" in found[1]:
+            raise InputError(
+                f"{path}: its numbers lie in another file, which is never opened; convert it (wb_command "
+                "-gifti-convert)."
+            )
         if b"GZipBase64Binary" not in found[1]:
             continue
         data = re.search(rb"<Data>(.*?)</Data>", found[2], re.DOTALL)
