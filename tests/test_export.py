@@ -502,7 +502,10 @@ def test_impossible_places_are_refused(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "link"]
 
 
-@pytest.mark.parametrize("to", ["bids", "sonata", "netcdf", "neo", "tables", "pynn"])
+SLOW = [pytest.param(to, marks=pytest.mark.slow) for to in ("netcdf", "neo", "tables", "pynn")]
+
+
+@pytest.mark.parametrize("to", ["bids", "sonata", *SLOW])
 def test_a_full_disk_leaves_nothing(results: Path, tmp_path: Path, to: str) -> None:
     code = (
         "import resource, signal, sys\nfrom twinbrain.cli import main\n"
