@@ -53,7 +53,7 @@ _GROUPS = {
         "evidence",
         "Evidence",
     ],
-    "Fit and comparison": ["assimilate", "Fit", "compare", "Similarity"],
+    "Fit and comparison": ["assimilate", "Fit", "fit_parameters", "ParameterFit", "compare", "Similarity"],
     "Analysis": [
         "analyse",
         "Analysis",

@@ -45,6 +45,8 @@ if TYPE_CHECKING:
     from twinbrain.analyse.synchrony import synchrony as synchrony
     from twinbrain.assimilate.calibrate import calibrate as calibrate
     from twinbrain.assimilate.calibrate import recentre as recentre
+    from twinbrain.assimilate.conductance import ParameterFit as ParameterFit
+    from twinbrain.assimilate.conductance import fit_parameters as fit_parameters
     from twinbrain.assimilate.effective import EffectiveConnectivity as EffectiveConnectivity
     from twinbrain.assimilate.effective import effective_connectivity as effective_connectivity
     from twinbrain.assimilate.fit import Fit as Fit
@@ -98,6 +100,7 @@ _HOME = {
     "InputError": "errors",
     "Interrupted": "errors",
     "Network": "network",
+    "ParameterFit": "assimilate.conductance",
     "ParameterSet": "neuron",
     "Preparation": "data.preparation",
     "PrivateVariability": "assimilate.private",
@@ -130,6 +133,7 @@ _HOME = {
     "functional_connectivity": "analyse.connectivity",
     "functional_connectivity_dynamics": "analyse.fcd",
     "granger": "analyse.causality",
+    "fit_parameters": "assimilate.conductance",
     "load": "store",
     "load_sample": "data.sample",
     "load_surface_sample": "data.surface_sample",

@@ -12,9 +12,12 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 from twinbrain.errors import InputError
 from twinbrain.observe import Balloon, advance_balloon, bold_signal
 
-__all__ = ["Deconvolved", "deconvolve", "predict_bold"]
+__all__ = ["RATE_BOUNDS_HZ", "Deconvolved", "deconvolve", "predict_bold"]
 
 Array = NDArray[np.float64]
+
+RATE_BOUNDS_HZ = (0.7, 60.0)
+"""Rates that a deconvolution keeps within, by default."""
 
 _STEP_S = 4e-3  # of the Balloon model here; the error against 1 ms is far below that of a recording
 _REFERENCE_HZ = 8.0  # where the one linear kernel is taken, the middle of the usual window
@@ -85,7 +88,7 @@ def deconvolve(
     *,
     roughness: float = 3e-8,
     iterations: int = 6,
-    rate_bounds_hz: tuple[float, float] = (0.7, 60.0),
+    rate_bounds_hz: tuple[float, float] = RATE_BOUNDS_HZ,
     padding_s: float = 0.0,
     noise_sd: float = 6e-4,
     balloon: Balloon | None = None,

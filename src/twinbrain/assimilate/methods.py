@@ -12,6 +12,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from twinbrain.assimilate.answer import Calibrated
+from twinbrain.assimilate.deconvolve import RATE_BOUNDS_HZ
 from twinbrain.assimilate.dhmda import Filtered
 from twinbrain.assimilate.diagnostics import diagnose, plain_settings
 from twinbrain.assimilate.esmda import EsmdaSettings, Smoothed, run_esmda
@@ -145,7 +146,7 @@ def inverse_fit(
         "deconvolution_pcc": mean_pcc(found.rates.predicted, work.observed),
         **found.figures,
         "share_at_bounds": found.at_bounds,
-        "warning": _at_bounds(found.at_bounds),
+        "warning": _rates_at_bounds(found.rates.rate_hz) or _at_bounds(found.at_bounds),
     }
     return Fit(
         drive=work.drive(found.drive),
@@ -231,6 +232,17 @@ def _prior_mean(work: Work, prior: Fit | Drive | float) -> NDArray[np.float64]:
 
 def _spoken(working_point: Calibrated | None) -> str:
     return "none" if working_point is None else json.dumps(working_point.to_dict(), sort_keys=True, default=str)
+
+
+def _rates_at_bounds(rate_hz: NDArray[np.float64]) -> str:
+    low, high = RATE_BOUNDS_HZ
+    share = float(np.mean((rate_hz <= low) | (rate_hz >= high)))
+    if share < 0.05:
+        return ""
+    return (
+        f"{share:.0%} of the rates that the target asks for lie at {low:g} or {high:g} Hz, beyond which BOLD is not "
+        "followed: change target_mean and target_scale, or check that the recording is of an asynchronous brain"
+    )
 
 
 def _at_bounds(share: float) -> str:
