@@ -24,17 +24,19 @@ def network_of(regions: int, each: int = 100) -> Network:
     return Network(brain_of(regions), neurons=regions * each, seed=1, neurons_by="equal")
 
 
-def known_drive(inputs: list[str], rows: int, seed: int, spread: float) -> Drive:
-    h = 0.022 + spread * autoregressive(rows, len(inputs), seed)
+def known_drive(inputs: list[str], rows: int, seed: int, mean: float, spread: float) -> Drive:
+    h = mean + spread * autoregressive(rows, len(inputs), seed)
     coords = {"time": np.arange(rows) * TR, "input": inputs}
-    return Drive(xr.DataArray(np.clip(h, -0.01, 0.05), dims=("time", "input"), coords=coords), TR)
+    return Drive(xr.DataArray(np.clip(h, -0.02, 0.09), dims=("time", "input"), coords=coords), TR)
 
 
 @cache
-def person(regions: int, inputs: int, rows: int, each: int, seed: int = 11) -> tuple[Drive, xr.DataArray]:
+def person(
+    regions: int, inputs: int, rows: int, each: int, seed: int = 11, mean: float = 0.04, spread: float = 0.015
+) -> tuple[Drive, xr.DataArray]:
     """A known drive, and the BOLD that a larger network of another wiring makes under it."""
     network = network_of(regions, each).scaled(seed=90)
-    drive = known_drive([f"A{k:02d}" for k in range(inputs)], rows, seed, 0.01)
+    drive = known_drive([f"A{k:02d}" for k in range(inputs)], rows, seed, mean, spread)
     bold = to_regions(simulate(network, drive=drive, warm_up_s=8.0, seed=91).bold)
     bold.attrs["repetition_time_s"] = TR
     return drive, bold
@@ -47,13 +49,14 @@ def each_correlation(fit: Fit, drive: Drive) -> Array:
 
 def test_the_inverse_recovers_the_drives_of_a_spiking_network() -> None:
     """The whole experiment, 90 regions with ten inputs of 1,000 neurons each, found r 0.974 and a bias of -0.001."""
-    drive, bold = person(10, 2, 90, 500)
+    drive, bold = person(24, 2, 90, 500)
     fit = assimilate(
-        network_of(10), bold, drive.inputs, method="inverse", standardise=False, corrections=0, seed=3, threads=1
+        network_of(24), bold, drive.inputs, method="inverse", standardise=False, corrections=0, seed=3, threads=1
     )
     assert each_correlation(fit, drive).min() > 0.9
     error = fit.drive.values.values - drive.values.values
-    assert np.sqrt((error**2).mean()) < 0.6 * drive.values.values.std()
+    assert abs(error.mean()) < 0.01  # what the smaller size of the fitted networks brings
+    assert error.std() < 0.6 * drive.values.values.std()
     assert fit.rate is not None
     early = np.corrcoef(fit.drive.values.values[10:-6, 0], drive.values.values[6:-10, 0])[0, 1]
     assert early < 0.9  # the control: four volumes too early
@@ -63,9 +66,9 @@ def test_the_inverse_recovers_the_drives_of_a_spiking_network() -> None:
 @pytest.mark.timeout(1800)
 def test_the_smoother_covers_the_drives_of_a_spiking_network() -> None:
     """95 % bands hold 85 to 99 % of the true values, and the truth ranks anywhere among the members."""
-    drive, bold = person(16, 4, 160, 800)
+    drive, bold = person(30, 4, 160, 800)
     options = {"standardise": False, "seed": 3, "threads": 2}
-    fit = assimilate(network_of(16), bold, drive.inputs, method="esmda", members=40, **options)
+    fit = assimilate(network_of(30), bold, drive.inputs, method="esmda", members=40, **options)
     assert each_correlation(fit, drive).min() > 0.9
     members, known = fit.members_drive.values.transpose(1, 0, 2)[:, 10:-14], drive.values.values[10:-14]
     assert 0.85 <= coverage(members, known) <= 0.99
@@ -78,7 +81,7 @@ def test_the_smoother_covers_the_drives_of_a_spiking_network() -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_many_inputs_of_a_spiking_network_are_separated() -> None:
-    drive, bold = person(26, 24, 120, 500, seed=4)
+    drive, bold = person(26, 24, 120, 500, seed=4, mean=0.003, spread=0.006)
     fit = assimilate(
         network_of(26), bold, drive.inputs, method="inverse", standardise=False, corrections=1, seed=3, threads=2
     )
