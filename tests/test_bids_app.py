@@ -241,7 +241,7 @@ def test_check_says_what_was_found(capsys: pytest.CaptureFixture[str], tmp_path:
         "own voxels: 1,500 voxels of 6 x 6 x 6 mm, 3 to 164 per region",
         f"voxel connectome: {planted.voxel_connectome.nnz:,} connections",
         "BOLD run 'rest': 100 volumes of 0.8 s (80 s), 24 regions matched by name, units: %",
-        "units: unitless",
+        "units: DVR  [derivatives/petprep/sub-01/pet/",
     ):
         assert line in said
     html = page.read_text(encoding="utf-8")
@@ -274,8 +274,14 @@ def test_the_pictures_hold_what_was_planted() -> None:
 
 
 def test_what_is_missing_is_asked_for(tmp_path: Path) -> None:
-    toy = tb.Subject.from_arrays([[0, 1, 2], [2, 0, 1], [1, 3, 0]], ["Insula_L", "Insula_R", "Cuneus"], name="toy")
+    toy = tb.Subject.from_arrays(
+        [[0, 1, 2], [2, 0, 1], [1, 3, 0]],
+        ["Insula_L", "Insula_R", "Cuneus"],
+        name="toy",
+        provenance={"regions without connectome": "1 left out: Heschl_L"},
+    )
     found = findings(toy)
+    assert ("regions missing", "1 left out: Heschl_L") in {(row.what, row.found) for row in found.rows}
     assert {row.what for row in found.missing} == {"BOLD", "grey matter"}
     html = check_page(found, tmp_path / "c.html").read_text(encoding="utf-8")
     assert "Asked for" in html
@@ -283,6 +289,15 @@ def test_what_is_missing_is_asked_for(tmp_path: Path) -> None:
     assert "There is no label image" in html
     with pytest.raises(InputError, match="cannot be written"):
         check_page(found, tmp_path / "c.html" / "below")
+
+
+def test_a_file_can_be_checked_as_well(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    names = ["Insula_L", "Insula_R", "Cuneus_L"]
+    pd.DataFrame([[0, 1, 2], [1, 0, 3], [2, 3, 0]], index=names, columns=names).to_csv(tmp_path / "sc.csv")
+    assert main(["check", str(tmp_path / "sc.csv")]) == 0
+    said = capsys.readouterr().out
+    assert "regions: 3, 3 of them six-layered cortex" in said
+    assert "BOLD: ASKED FOR: none" in said
 
 
 def test_check_of_a_study_estimates_and_runs_nothing(

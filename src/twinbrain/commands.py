@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["add_commands", "page_maker", "run_check", "with_options"]
 
 _LOG = logging.getLogger("twinbrain")
+_PERSONS = (".zip", ".nii", ".mat", ".h5", ".hdf5", ".npz", ".csv", ".tsv")  # files that are a person, not a study
 
 
 def add_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
@@ -115,7 +116,7 @@ def run_check(options: argparse.Namespace) -> None:
         return
     from twinbrain.experiment.check import findings
 
-    if path.is_dir():
+    if path.is_dir() or path.suffix.lower() in _PERSONS:
         from twinbrain.data.read import read_subject
 
         found = findings(read_subject(path, options.participant))
@@ -152,8 +153,9 @@ def _show(found: Findings) -> None:
         note = f"  [{row.note}]" if row.note else ""
         mark = "ASKED FOR: " if row.state == "missing" else ""
         print(f"  {row.what}: {mark}{row.found}{note}")
+    shown = {"regions without connectome"}
     for what, text in found.steps:
-        if " step " in what or what.endswith("note"):
+        if " " in text and what not in shown:  # a sentence, not a file
             print(f"  {what}: {text}")
     for what, text in found.plans:
         print(f"estimate, {what}: {text}")

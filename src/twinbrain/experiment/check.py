@@ -200,6 +200,9 @@ def _rows(person: Subject, study: Study | None, ready: Prepared | None) -> list[
             "regions", f"{n}, {int(person.laminar.sum())} of them six-layered cortex", known.get("atlas labels", "")
         )
     ]
+    if "regions without connectome" in known:
+        left = known["regions without connectome"]
+        rows.append(Finding("regions missing", left, "they have no row in the connectome", "note"))
     if person.atlas is not None:
         rows.append(
             Finding(
