@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from llvmlite.binding import get_host_cpu_features
 from numba import njit
 
 import twinbrain
@@ -18,8 +19,9 @@ from twinbrain.kernels.update import BLOCK, STRIDE, Layout, update_block
 
 
 @pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="reads x86 assembly")
-def test_the_hot_loops_are_vectorised() -> None:
-    layout = Layout(live=(True, True, True, False), varying=(), gained=True)
+@pytest.mark.parametrize("exponential", [False, True])
+def test_the_hot_loops_are_vectorised(exponential: bool) -> None:
+    layout = Layout(live=(True, True, True, False), varying=(), gained=True, exponential=exponential)
     constants = layout.constants
 
     @njit(nogil=True, boundscheck=False, error_model="numpy")
@@ -47,6 +49,12 @@ def test_the_hot_loops_are_vectorised() -> None:
     scalar(np.zeros(8, np.int64), np.zeros(8, np.float32))
     text = {f.__name__: next(iter(f.inspect_asm().values())) for f in (update, noise, scalar)}
     assert text["update"].count("mulps") >= 8
+    assert (text["update"].count("divps") > 0) == exponential
+    features = get_host_cpu_features()
+    register = "zmm" if features.get("avx512f") else "ymm" if features.get("avx2") else "xmm"
+    for name in ("update", "noise"):
+        packed = [line for line in text[name].splitlines() if "mulps" in line]
+        assert sum(register in line for line in packed) >= 0.9 * len(packed), name
     assert text["noise"].count("mulps") >= 20
     assert text["noise"].count("sqrtps") >= 1
     assert "vfmadd" not in text["update"] + text["noise"]  # no contraction: the same bits everywhere

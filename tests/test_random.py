@@ -92,6 +92,41 @@ def test_normals_are_normal() -> None:
     assert abs(stats.kurtosis(z)) < 4 * np.sqrt(24 / n)
 
 
+def test_sixty_streams_at_a_family_wise_level() -> None:
+    """60 streams of 10,000 neurons: moments, tails, neighbours, successive steps and other streams; 5 % for all."""
+    n, streams = 10_000, 60
+    ids = np.arange(n)
+    z = np.stack([normals_numpy(ids, 17 * k, derive_key(k, "noise", k % 7)) for k in range(streams)]).astype(np.float64)
+    later = np.stack([normals_numpy(ids, 17 * k + 1, derive_key(k, "noise", k % 7)) for k in range(streams)])
+    root = np.sqrt(n)
+    scores = {
+        "mean": z.mean(axis=1) * root,
+        "variance": (z**2).mean(axis=1) * root / np.sqrt(2) - root / np.sqrt(2),
+        "skewness": (z**3).mean(axis=1) * root / np.sqrt(15),
+        "kurtosis": ((z**4).mean(axis=1) - 3) * root / np.sqrt(96),
+        "beyond 2": ((np.abs(z) > 2).mean(axis=1) - 0.0455003) * root / np.sqrt(0.0455003 * 0.9544997),
+        "steps": (z * later).mean(axis=1) * root,
+        "others": np.concatenate([(z[:k] * z[k]).mean(axis=1) * root for k in range(1, streams)]),
+    }
+    for lag in (1, 2, 16, 32, 128):
+        scores[f"lag {lag}"] = (z[:, lag:] * z[:, :-lag]).mean(axis=1) * np.sqrt(n - lag)
+    tests = sum(len(s) for s in scores.values())
+    limit = stats.norm.isf(0.025 / tests)
+    assert {name: float(np.abs(s).max()) for name, s in scores.items() if np.abs(s).max() > limit} == {}
+    for name in ("mean", "steps", "lag 1", "others"):  # nor are they too even
+        assert stats.kstest(scores[name], "norm").pvalue > 1e-3, name
+    frozen = (z * z).mean(axis=1) * root  # the control: noise that does not change from step to step
+    assert np.abs(frozen).min() > limit
+
+
+def test_tails_are_those_of_a_normal_distribution() -> None:
+    z = np.concatenate([normals_numpy(np.arange(2**20), step, derive_key(8, "noise")) for step in range(12)])
+    for bound in (3.0, 3.5, 4.0, 4.5):
+        expected = len(z) * 2 * stats.norm.sf(bound)
+        assert abs((np.abs(z) > bound).sum() - expected) < 4 * np.sqrt(expected) + 1
+    assert 4.8 < np.abs(z).max() < 5.45  # 20 bits of radius end at 5.4
+
+
 def test_neighbours_steps_members_and_purposes_are_uncorrelated() -> None:
     key = derive_key(1, "noise")
     ids = np.arange(200_000)

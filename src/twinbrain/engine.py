@@ -19,7 +19,7 @@ from twinbrain.network import Network
 from twinbrain.neuron import CHANNELS
 from twinbrain.observe import Balloon, advance_balloon, bold_signal, resting_state
 from twinbrain.parallel import check_threads, run_threads
-from twinbrain.tuning import check_tunable, delays, gamma_factors, kernel_parameters
+from twinbrain.tuning import aligned, check_tunable, check_wiring, delays, gamma_factors, kernel_parameters
 
 __all__ = ["Simulation"]
 
@@ -30,26 +30,6 @@ Int = NDArray[np.int64]
 
 _COUNT_BYTES = 32_000_000  # bound on the buffer of spike counts per voxel and step
 _SPIKE_ROWS = 4_000_000  # bound on the buffer of recorded spikes
-
-
-def _check_wiring(wiring: Wiring, network: Network) -> None:
-    """Refuse synapses built for another network; sums of weights would overflow unnoticed."""
-    found = (len(wiring.pointer) - 1, len(wiring.targets), wiring.weights.itemsize)
-    expected = (network.neurons, network.synapses, 1 + network.two_weights)
-    if found[0] != expected[0] or found[1] > expected[1] or found[2] != expected[2]:  # a lesion may have removed some
-        raise InputError(
-            "the wiring has {:,} neurons and {:,} synapses of {} byte(s) of weights, ".format(*found)
-            + "expected {:,}, {:,} and {}; build it with network.wire()".format(*expected)
-        )
-
-
-def aligned(shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
-    """Return zeros that begin at a multiple of 64 bytes, so that no vector is spread over two cache lines."""
-    size = int(np.prod(shape)) * np.dtype(dtype).itemsize
-    raw = np.zeros(size + 64, np.uint8)
-    start = -raw.ctypes.data % 64
-    out: NDArray[Any] = raw[start : start + size].view(dtype).reshape(shape)
-    return out
 
 
 class Simulation:
@@ -76,6 +56,8 @@ class Simulation:
         Synapses built before by ``network.wire``.
     tunable : sequence of str
         Conductances that :meth:`set_conductances` will change, for example ``("g_ampa",)``.
+    integrator : "euler" or "exponential"
+        Forward Euler, as published, or exact for the conductances and currents of the step.
 
     Raises
     ------
@@ -97,6 +79,7 @@ class Simulation:
         wiring: Wiring | None = None,
         balloon: Balloon | None = None,
         tunable: Sequence[str] = (),
+        integrator: str = "euler",
     ) -> None:
         self.network = network
         self.members = tuple(range(members)) if isinstance(members, int) else tuple(members)
@@ -115,10 +98,13 @@ class Simulation:
         self.seed, self.step = int(seed), 0
         self.balloon_constants = balloon or Balloon()
         if wiring is not None:
-            _check_wiring(wiring, network)
+            check_wiring(wiring, network)
         self.wiring = wiring if wiring is not None else network.wire(self.threads)
         self.tunable = check_tunable(tunable, network)
-        self._allocate(driven=len(inputs) > 0)
+        if integrator not in ("euler", "exponential"):
+            raise InputError(f"integrator must be 'euler' or 'exponential', found '{integrator}'")
+        self.integrator = integrator
+        self._allocate(len(inputs) > 0, integrator)
         self._place_inputs(tuple(inputs), gamma_shape)
         self._initial_state()
         self._recorded = np.zeros(0, np.uint8)
@@ -133,9 +119,9 @@ class Simulation:
         """Exchange intervals per second."""
         return 1000.0 / self.exchange_ms
 
-    def _allocate(self, driven: bool) -> None:
+    def _allocate(self, driven: bool, integrator: str) -> None:
         network, n = self.network, self.network.neurons
-        self._parameters = kernel_parameters(network, self.dt_ms, self.tunable, driven)
+        self._parameters = kernel_parameters(network, self.dt_ms, self.tunable, driven, integrator)
         self.layout, self._scalars = self._parameters.layout, self._parameters.scalars
         self._advance = make_advance(self.layout.constants)
         if not self._advance.signatures:

@@ -325,6 +325,7 @@ def reference_step(
     noise: NDArray[Any],
     dt_ms: float,
     substeps: int = 1,
+    integrator: str = "euler",
 ) -> NDArray[np.bool_]:
     """Advance a population by one exchange interval in plain NumPy: the readable oracle of the fast kernel.
 
@@ -347,6 +348,10 @@ def reference_step(
         (substeps, n) standard normal deviates.
     dt_ms
         Step in ms.
+    integrator
+        ``"euler"``, or ``"exponential"``: V relaxes to (g_L V_L + sum_u g_u J_u V_u + I) / G with the
+        time constant C / G, G = g_L + sum_u g_u J_u, which is exact as long as J and I do not change within the step
+        (Rotter & Diesmann 1999, Biol Cybern 81:381-402).
 
     Returns
     -------
@@ -372,6 +377,10 @@ def reference_step(
         synaptic = sum(g[u] * j[u] * (reversal[u] - v) for u in range(4))
         current = synaptic + p["background_mean"] + ou + p["current"]
         moved = v + dt_ms / p["capacitance"] * (p["leak_conductance"] * (p["leak_potential_mv"] - v) + current)
+        if integrator == "exponential":
+            total = p["leak_conductance"] + sum(g[u] * j[u] for u in range(4))
+            goal = v + (p["leak_conductance"] * (p["leak_potential_mv"] - v) + current) / total
+            moved = goal + (v - goal) * np.exp(-dt_ms * total / p["capacitance"])
         free = held == 0
         spike = free & (moved >= p["threshold_mv"])
         v[:] = np.where(free & ~spike, moved, p["reset_mv"])

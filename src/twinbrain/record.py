@@ -215,7 +215,7 @@ class Recording:
         """Hash of what determines the result, threads and places aside."""
         engine, brain = self.engine, self.engine.network.brain
         told = [engine.network.describe(), brain.regions, engine.seed, engine.members, engine.inputs, engine.dt_ms]
-        told += [engine.exchange_ms, asdict(engine.balloon_constants), self.shape]
+        told += [engine.exchange_ms, engine.integrator, asdict(engine.balloon_constants), self.shape]
         plain = replace(self.record, spikes="none", spikes_folder=None, voltages=(), currents=())
         told += [asdict(plain), self.folder is not None]
         digest = hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode())

@@ -160,6 +160,7 @@ def simulate(
     members: int | Sequence[int] = 1,
     dt_ms: float = 1.0,
     exchange_ms: float = 1.0,
+    integrator: str = "euler",
     balloon: Balloon | None = None,
     record: Record | None = None,
     threads: int = 1,
@@ -189,6 +190,8 @@ def simulate(
         Ensemble over shared wiring; see :class:`twinbrain.simulate.Simulation`.
     dt_ms, exchange_ms : float
         Integration step and spike exchange interval, ms.
+    integrator : "euler" or "exponential"
+        Forward Euler, as published, or exact for the conductances and currents of the step.
     record : Record, optional
     threads : int
         The result does not depend on it; 0 for all processors.
@@ -240,6 +243,7 @@ def simulate(
         threads=threads,
         dt_ms=dt_ms,
         exchange_ms=exchange_ms,
+        integrator=integrator,
         inputs=drive.inputs if drive is not None else (),
         gamma_shape=drive.shape if drive is not None else 5.0,
         seed=seed,
@@ -323,6 +327,7 @@ def _result(work: Recording, time: NDArray[np.float64], tr: float, offset: float
         "members": members,
         "dt_ms": engine.dt_ms,
         "exchange_ms": engine.exchange_ms,
+        "integrator": engine.integrator,
         "repetition_time_s": tr,
         "sample_offset_s": offset,
         "warm_up_s": warm_up_s,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,10 +14,20 @@ from twinbrain.errors import InputError, nearest
 from twinbrain.kernels.delay import delay_steps
 from twinbrain.kernels.random import derive_key, uniforms_numpy
 from twinbrain.kernels.update import PARAMETERS, Layout
+from twinbrain.kernels.wiring import Wiring
 from twinbrain.network import Network
 from twinbrain.neuron import CHANNELS
 
-__all__ = ["Delays", "KernelParameters", "check_tunable", "delays", "gamma_factors", "kernel_parameters"]
+__all__ = [
+    "Delays",
+    "KernelParameters",
+    "aligned",
+    "check_tunable",
+    "check_wiring",
+    "delays",
+    "gamma_factors",
+    "kernel_parameters",
+]
 
 Float = NDArray[np.float64]
 Int = NDArray[np.int64]
@@ -56,7 +67,7 @@ class KernelParameters:
 
 
 def kernel_parameters(
-    network: Network, dt_ms: float, tunable: Sequence[str] = (), driven: bool = False
+    network: Network, dt_ms: float, tunable: Sequence[str] = (), driven: bool = False, integrator: str = "euler"
 ) -> KernelParameters:
     """Make the parameters of the kernels in double precision.
 
@@ -98,6 +109,7 @@ def kernel_parameters(
             if name not in own and (name in between or np.ptp(values[name].astype(np.float32)) > 0)
         ),
         driven=driven,
+        exponential=integrator == "exponential",
     )
     return KernelParameters(layout, {name: np.asarray(values[name], np.float64) for name in PARAMETERS})
 
@@ -120,6 +132,26 @@ def check_tunable(names: Sequence[str], network: Network) -> tuple[str, ...]:
                 f"{', '.join(known) or 'none'}"
             )
     return tuple(dict.fromkeys(names))
+
+
+def check_wiring(wiring: Wiring, network: Network) -> None:
+    """Refuse synapses built for another network; sums of weights would overflow unnoticed."""
+    found = (len(wiring.pointer) - 1, len(wiring.targets), wiring.weights.itemsize)
+    expected = (network.neurons, network.synapses, 1 + network.two_weights)
+    if found[0] != expected[0] or found[1] > expected[1] or found[2] != expected[2]:  # a lesion may have removed some
+        raise InputError(
+            "the wiring has {:,} neurons and {:,} synapses of {} byte(s) of weights, ".format(*found)
+            + "expected {:,}, {:,} and {}; build it with network.wire()".format(*expected)
+        )
+
+
+def aligned(shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
+    """Return zeros that begin at a multiple of 64 bytes, so that no vector is spread over two cache lines."""
+    size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    raw = np.zeros(size + 64, np.uint8)
+    start = -raw.ctypes.data % 64
+    out: NDArray[Any] = raw[start : start + size].view(dtype).reshape(shape)
+    return out
 
 
 _DENSE_VOXELS = 4096  # up to this many voxels delays are kept as a matrix

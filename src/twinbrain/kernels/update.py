@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 from numba import njit
 
-from twinbrain.kernels.random import F32, INLINE, U32, U64, fill_normals, wide_vectors
+from twinbrain.kernels.random import F32, INLINE, U32, U64, exp_minus, fill_normals, wide_vectors
 from twinbrain.kernels.sync import first_bit
 from twinbrain.neuron import CHANNELS
 
@@ -71,6 +71,8 @@ class Layout:
         Names of :data:`PARAMETERS` that differ between populations.
     driven : bool
         Whether neurons have a current of their own besides the background.
+    exponential : bool
+        Integrate V exactly for the conductances of the step, instead of by forward Euler.
     """
 
     live: tuple[bool, bool, bool, bool]
@@ -79,6 +81,7 @@ class Layout:
     wide: bool = False
     by_population: tuple[str, ...] = ()
     driven: bool = False
+    exponential: bool = False
 
     @property
     def row_drive(self) -> int:
@@ -132,14 +135,14 @@ class Layout:
         """Everything the kernel is compiled for: rows, ports, which weight feeds NMDA and GABA_B (0 or 1), width."""
         nmda = int(self.live[0] and self.live[1])
         gaba_b = int(self.live[2] and self.live[3])
-        return (*self.rows, *self.ports, nmda, gaba_b, int(self.wide), self.row_drive)
+        return (*self.rows, *self.ports, nmda, gaba_b, int(self.wide), self.row_drive, int(self.exponential))
 
 
 _B, _S = BLOCK, STRIDE
 _V0, _D0, _W0 = 8, 12, 16  # positions of v_, d_, w_ in PARAMETERS
 _CHI = 20
 PORTS = _PORTS = 4 + _N_PARAMETERS  # where the ports stand in Layout.constants
-_DRIVE = _PORTS + 6
+_DRIVE, _EXPONENTIAL = _PORTS + 6, _PORTS + 7
 
 
 @njit(**INLINE)
@@ -252,7 +255,11 @@ def update_block(s, local, distant, inhibitory, fired, z, q, c, R, arrive):
             total = F32(total + g)
             drive = F32(drive + F32(g * _pick(s, q, R[7 + _V0], v3, i)))
             s[R[3] * _S + i] = F32(g * _pick(s, q, R[7 + _D0], d3, i))
-        moved = F32(v + F32(_pick(s, q, R[4], c0, i) * F32(drive - F32(total * v))))
+        if R[_EXPONENTIAL]:
+            goal = F32(drive / total)
+            moved = F32(goal + F32(F32(v - goal) * exp_minus(F32(_pick(s, q, R[4], c0, i) * total))))
+        else:
+            moved = F32(v + F32(_pick(s, q, R[4], c0, i) * F32(drive - F32(total * v))))
         moved = max(moved, F32(-499.0))
         reset = _pick(s, q, R[8], c4, i)
         counted = F32(v + F32(1000.0))
