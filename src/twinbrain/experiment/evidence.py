@@ -147,7 +147,7 @@ class Evidence:
         return ready
 
     def __repr__(self) -> str:
-        best = self.table[self.table["kind"] == "simulated"].iloc[-1]
+        best = self.table.loc["free run"]
         return (
             f"Evidence({len(self.table)} rows; inputs {best['bold_pcc_inputs']:.3f}, others "
             f"{best['bold_pcc_noninputs']:.3f}, over the copy {best['over_copy']:+.3f})"
