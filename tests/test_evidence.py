@@ -118,6 +118,20 @@ def test_the_target_itself_scores_one_and_filtering_it_again_does_not() -> None:
     assert found["refiltered_pcc_inputs"] < 0.99
 
 
+def test_fc_against_the_other_half_stands_beside_that_of_the_recording() -> None:
+    recorded, _ = recorded_and_signal()
+    passed = band_pass(recorded, TR)
+    options: dict[str, Any] = {"connectome": connectome(), "bootstrap": 100}
+    first = evidence({1000: passed.isel(time=slice(0, 250))}, recorded, INPUTS, **options).table["fc_pcc_other_half"]
+    last = evidence({1000: passed.isel(time=slice(300, 600))}, recorded, INPUTS, **options).table["fc_pcc_other_half"]
+    assert first["free run"] == pytest.approx(first["recording"])
+    upper = np.triu_indices(20, 1)
+    halves = [np.corrcoef(passed.values[part].T)[upper] for part in (slice(310, 600), slice(0, 290))]
+    assert last["free run"] == pytest.approx(np.corrcoef(*halves)[0, 1], abs=0.01)
+    noise = evidence({1000: series(slow(77, 20))}, recorded, INPUTS, **options).table["fc_pcc_other_half"]
+    assert not noise["free run"] > 0.5
+
+
 def test_nulls_speak_of_time() -> None:
     recorded, signal = recorded_and_signal()
     shifted = series(np.roll(signal, 300, axis=0))

@@ -26,7 +26,7 @@ import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
 
-from twinbrain.analyse._numeric import json_ready, pearson, standardise
+from twinbrain.analyse._numeric import correlation_matrix, json_ready, pearson, standardise
 from twinbrain.analyse._scores import _interval, _resampled_pcc
 from twinbrain.analyse.align import align
 from twinbrain.analyse.baselines import copy_inputs, input_mask
@@ -55,6 +55,7 @@ _KEYS = {
     "fc_mean": "fc_mean",
 }
 _REFILTERED = ("bold_pcc_inputs", "bold_pcc_noninputs")
+_GAP = 20
 _LEAST_LAW = 0.05
 _FITTED = "in-sample: fitted to these volumes"
 _GIVEN = "given: the recording itself"
@@ -104,9 +105,10 @@ class Evidence:
         Index ``what``; columns kind (simulated, baseline, null, ceiling), neurons_per_region, inputs_seen and
         others_seen (what the row's author knew of the inputs' and of the other regions' scored volumes), the scores
         bold_pcc_inputs, bold_pcc_noninputs, fc_pcc, fc_pcc_noninputs, fc_fnorm_rms, fc_mean,
-        refiltered_pcc_inputs and refiltered_pcc_noninputs (both sides filtered), and over_copy, over_copy_low,
-        over_copy_high: mean lead in PCC over the copy of the inputs, regions without input,
-        with its 95 % block-bootstrap interval.
+        refiltered_pcc_inputs and refiltered_pcc_noninputs (both sides filtered), fc_pcc_other_half (FC against that of
+        the half of the recording without the scored volumes; in the row ``recording`` that of the recorded volumes
+        themselves, which is the ceiling), and over_copy, over_copy_low, over_copy_high: mean lead in PCC over the copy
+        of the inputs, regions without input, with its 95 % block-bootstrap interval.
     verdict
         Sentences in plain words.
     law
@@ -262,7 +264,7 @@ def evidence(
         once = compare(_bold(run), passed, inputs, **options).to_dict()
         twice = compare(_bold(run), recorded, inputs, **{**options, "bootstrap": 100}).to_dict()
         aside = {f"refiltered_{key.removeprefix('bold_')}": twice[key] for key in _REFILTERED}
-        return {**once, **once["raw"]}, aside
+        return {**once, **once["raw"]}, aside | lead.other_half(_bold(run))
 
     rows: dict[str, dict[str, Any]] = {}
     main: dict[str, Any] = {}
@@ -280,7 +282,7 @@ def evidence(
         "persistence": ("its own past", "its own past"),
     }
     for name, (of_inputs, of_others) in seen.items():
-        if main["baselines"].get(name):
+        if main["baselines"].get(name) and not lead.is_input.all():  # else there is nothing left to predict
             rows[name] = _row("baseline", None, main["baselines"][name], of_inputs, of_others)
     for name, run in (nulls or {}).items():
         scores, aside = scored(run)
@@ -290,9 +292,18 @@ def evidence(
     rows["split_half"] = _row("ceiling", None, ceiling, "the other half of the recording", "the other half")
     rows["split_half"]["fc_mean"] = None
     rows["recording"] = _row("ceiling", None, {"fc_mean": main["fc_mean_recorded"]}, _GIVEN, _GIVEN)
+    rows["recording"] |= lead.other_half(None, like=_bold(runs[largest]))
     table = pd.DataFrame.from_dict(rows, orient="index").rename_axis("what")
     asides = [f"refiltered_{key.removeprefix('bold_')}" for key in _REFILTERED]
-    numbers = [*_KEYS.values(), *asides, "over_copy", "over_copy_low", "over_copy_high", "neurons_per_region"]
+    numbers = [
+        *_KEYS.values(),
+        *asides,
+        "fc_pcc_other_half",
+        "over_copy",
+        "over_copy_low",
+        "over_copy_high",
+        "neurons_per_region",
+    ]
     table[numbers] = table[numbers].astype(np.float64)
     series = {n: _bold(run) for n, run in runs.items()}
     simulated = table[table["kind"] == "simulated"].iloc[: len(sizes)]
@@ -444,6 +455,25 @@ class _Lead:
             standardise(np.asarray(x.transpose("time", "region"), np.float64)) for x in (pair.simulated, target, copied)
         ]
         return z[0], z[1], z[2], mask, block
+
+    def other_half(self, simulated: xr.DataArray | None, like: xr.DataArray | None = None) -> dict[str, float | None]:
+        """FC of a run (None: of the recording over the volumes of ``like``) against that of the volumes left out."""
+        run = simulated if simulated is not None else like
+        assert run is not None
+        pair = align(run, self.recorded, discard=self.discard)
+        own = pair.simulated if simulated is not None else pair.recorded
+        times = np.asarray(pair.whole["time"].values, np.float64)
+        inside = np.asarray(pair.recorded["time"].values, np.float64)
+        far = _GAP * pair.repetition_time_s  # neighbouring volumes are alike
+        left = (times < inside.min() - far) | (times > inside.max() + far)
+        half = times < times[len(times) // 2]
+        left &= ~half if inside.mean() < times[len(times) // 2] else half  # the other half, nothing of the same one
+        if left.sum() < _GAP or own.sizes["region"] < 3:
+            return {"fc_pcc_other_half": None}
+        other = pair.whole.isel(time=np.flatnonzero(left))
+        upper = np.triu_indices(own.sizes["region"], 1)
+        a, b = (correlation_matrix(np.asarray(x.transpose("time", "region"), np.float64))[upper] for x in (own, other))
+        return {"fc_pcc_other_half": float(np.corrcoef(a, b)[0, 1]) if np.ptp(a) > 0 and np.ptp(b) > 0 else None}
 
     def of(self, simulated: xr.DataArray) -> dict[str, float | None]:
         z, target, copied, mask, block = self._series(simulated)

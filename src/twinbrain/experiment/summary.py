@@ -25,6 +25,8 @@ _SCORES = (
     "fc_pcc_noninputs",
     "fc_fnorm_rms",
     "fc_mean",
+    "fc_pcc_other_half",
+    "refiltered_pcc_inputs",
     "of_ideal",
 )
 _DRAWS = 10_000
