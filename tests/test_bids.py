@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import files
+from twinbrain.assimilate.target import observations
 from twinbrain.brain import Brain
 from twinbrain.config import read_study
 from twinbrain.data.bids_names import files_of, parse_name, participants, pick
@@ -480,6 +481,13 @@ def test_files_of_another_person_are_refused(tmp_path: Path) -> None:
         read_subject(series, connectome=other)
 
 
+def test_a_missing_volume_is_missing_to_the_fit(tmp_path: Path) -> None:
+    target = observations(read_subject(xcpd(tmp_path)).bold["rest"])
+    assert np.isnan(target.values[7]).all()
+    assert np.isfinite(np.delete(target.values, 7, axis=0)).all()
+
+
+@pytest.mark.slow
 def test_a_missing_volume_goes_into_the_fit_as_missing(tmp_path: Path) -> None:
     import twinbrain as tb
 
