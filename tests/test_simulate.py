@@ -212,7 +212,8 @@ def test_a_resumed_run_equals_the_uninterrupted_one(stop_at: int) -> None:
     np.testing.assert_array_equal(resumed.firing_rate, whole.firing_rate)
     assert resumed.spikes is not None
     assert resumed.spikes.equals(whole.spikes)
-    assert resumed.traces is not None and whole.traces is not None
+    assert resumed.traces is not None
+    assert whole.traces is not None
     np.testing.assert_array_equal(resumed.traces["potential"], whole.traces["potential"])
     np.testing.assert_array_equal(resumed.totals, whole.totals)
     for name, array in whole.state.items():

@@ -68,11 +68,11 @@ if TYPE_CHECKING:
     from twinbrain.errors import CorruptFile as CorruptFile
     from twinbrain.errors import InputError as InputError
     from twinbrain.errors import Interrupted as Interrupted
+    from twinbrain.estimate import Estimate as Estimate
     from twinbrain.experiment.evidence import Evidence as Evidence
     from twinbrain.experiment.evidence import evidence as evidence
     from twinbrain.experiment.synthetic_bids import synthetic_bids as synthetic_bids
     from twinbrain.export.results import export as export
-    from twinbrain.network import Estimate as Estimate
     from twinbrain.network import Network as Network
     from twinbrain.neuron import ParameterSet as ParameterSet
     from twinbrain.neuron import parameter_set as parameter_set

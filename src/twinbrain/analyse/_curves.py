@@ -45,7 +45,7 @@ def of_dynamics(found: ConnectivityDynamics) -> xr.Dataset:
 
 def mean_spectrum(found: Spectra) -> xr.DataArray:
     """Mean over series of the power relative to its total."""
-    return (found.power / found.power.sum("frequency")).mean(found.power.dims[1])
+    return (found.power / found.power.sum("frequency")).mean(str(found.power.dims[1]))
 
 
 def of_spectra(found: Spectra, prefix: str = "") -> xr.Dataset:

@@ -92,7 +92,7 @@ class Part:
 
     def add_table(self, side: str, table: pd.DataFrame) -> None:
         """Add the rows of a table of measures."""
-        self.add(side, {str(name): dict(line) for name, line in table.iterrows()})  # type: ignore[arg-type]
+        self.add(side, {str(name): {str(k): v for k, v in line.items()} for name, line in table.iterrows()})
 
 
 def similarity(sides: Sides, options: Options) -> Part:
@@ -379,7 +379,7 @@ def causes(sides: Sides, options: Options) -> Part:
 
 def _rank_pcc(a: Floats, b: Floats) -> float:
     ranks = [np.argsort(np.argsort(x)) for x in (a, b)]
-    return float(np.corrcoef(np.stack(ranks))[0, 1]) if len(a) > 2 else float("nan")
+    return float(np.asarray(np.corrcoef(np.stack(ranks)))[0, 1]) if len(a) > 2 else float("nan")
 
 
 def _channel_means(x: xr.DataArray, groups: Mapping[str, tuple[str, ...]]) -> xr.DataArray:

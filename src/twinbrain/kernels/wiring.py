@@ -195,7 +195,7 @@ def _make_lists(checksum: int) -> Any:
                 spare = np.empty(capacity, np.uint64)
                 row_of = np.empty(capacity, np.uint32)
                 weight_of = np.empty(capacity, np.uint32)
-            own_gain = 256
+            own_gain: Any = 256
             if gain.shape[0] > 0:
                 for i in range(pointer[2 * q], pointer[2 * q + 1]):
                     if target[i] == q:
