@@ -133,16 +133,18 @@ class AssimilationSection(msgspec.Struct, frozen=True, kw_only=True, forbid_unkn
     Examples
     --------
     >>> AssimilationSection().method
-    'inverse'
+    'esmda'
     """
 
     inputs: Annotated[
         tuple[str, ...], _about("Regions that receive the estimated drive.", "region names", min_length=1)
     ] = ("Thalamus_L", "Thalamus_R")
     method: Annotated[
-        Literal["inverse", "vw-dhmda"],
-        _about("Inversion through BOLD and firing rates, or the published filter with a smoother.", "name"),
-    ] = "inverse"
+        Literal["esmda", "inverse", "vw-dhmda"],
+        _about(
+            "Inversion through BOLD and rates, with its spread (esmda) or without; or the published filter.", "name"
+        ),
+    ] = "esmda"
     members: Annotated[int, _about("Networks in the ensemble (not of the inverse).", ge=3, le=100_000)] = 30
     neurons: _Neurons = 15_040
     first_volume: Annotated[int, _about("First recorded volume used.", "volumes", ge=0, le=_MANY)] = 0

@@ -232,8 +232,8 @@ def _search(
     small = bare(replace(network, brain=brain, neurons=neurons_per_region * len(regions), neurons_by="equal"), start)
     C = region_projection(brain)
     reach = [int(i) for i in np.argsort(-C.sum(axis=0), kind="stable")]
-    named = [regions.index(name) for name in chosen] or reach[: max(2, min(10, len(regions) // 4))]
-    spread = max(2, min(10, len(regions) // 4))
+    named = [regions.index(name) for name in chosen] or reach[: max(2, min(10, len(regions) // 8))]
+    spread = max(2, min(10, len(regions) // 8))
     probes = (named + [i for i in reach if i not in named])[: max(spread, min(len(named), spread))]
     trials = Trials(small, C, seed, threads, 8, dt_ms)
     return Search(

@@ -43,6 +43,14 @@ def bare(network: Network, parameters: ParameterSet | None = None) -> Network:
     return replace(network, parameters=chosen, long_range_gain=None, conductance_scaling=None)
 
 
+class JumpError(InputError):
+    """The rate jumps over the target."""
+
+
+class NoGainError(InputError):
+    """No gain can be measured, because the network leaves the low asynchronous state."""
+
+
 @dataclass
 class Centre:
     """Finds the background mean that gives a rate."""
@@ -75,7 +83,7 @@ class Centre:
                 if width < 2e-4 * rheobase:
                     if high[1] > JUMP * self.target:
                         mean = parameters.neuron.background_mean + by
-                        raise InputError(
+                        raise JumpError(
                             f"calibrate: bistable, the rate jumps from {low[1]:.1f} to "
                             f"{dict(self.tried)[high[0]]:.0f} Hz where the background mean passes {mean:.4f}, so that "
                             f"{self.target:g} Hz is no steady state; lower loop_gain or raise g_gaba_a"
@@ -194,7 +202,7 @@ class Search:
         """Set the gain of the mean field, find the background mean, and measure k."""
         parameters = self.with_gain(lever)
         fields = self.fields(parameters)
-        if self.parameters is None:
+        if self.parameters is None or not self.history:
             drive = [np.mean(f.threshold_current - f.synaptic_current(self.rate_hz)) for f in fields]
             guess = float(np.mean(drive)) - 0.01 * float(np.mean(drive)) - self.start.neuron.background_mean
         else:
@@ -217,13 +225,13 @@ class Search:
     def refuse(self) -> None:
         """Refuse a network that no gain could be measured in."""
         if self.fano >= _FANO_LIMIT:
-            raise InputError(
+            raise NoGainError(
                 f"calibrate: synchronous, at a gain of {self.lever:.2f} in the mean field and {self.rate_hz:g} Hz the "
                 f"Fano factor of the whole brain's spikes in 4-ms bins is {self.fano:,.0f}, expected below "
                 f"{_FANO_LIMIT:g}; {self.way_out()}"
             )
         if self.answer is not None and self.answer.jumped_to_hz:
-            raise InputError(
+            raise NoGainError(
                 f"calibrate: bistable, at a gain of {self.lever:.2f} in the mean field a current of "
                 f"{self.answer.current:g} into {len(self.probes)} regions takes the network from {self.rate_hz:g} to "
                 f"{self.answer.jumped_to_hz:.0f} Hz for good; {self.way_back()}"
@@ -248,14 +256,24 @@ class Search:
 
     def approach(self) -> None:
         """Secant on the gain of the mean field to the measured gain."""
-        lever = self.gain if not self.history else self.lever
+        lever = self.gain
         known: list[tuple[float, float]] = []
-        for _ in range(7):
-            self.settle(lever)
-            if self.fano >= _FANO_LIMIT or (self.answer is not None and self.answer.jumped_to_hz):
-                if known or lever < 0.9 * self.gain:  # less gain does not help, or there is too little already
-                    self.refuse()
-                lever *= 0.85
+        reason: InputError | None = None
+        fails = np.inf  # the smallest gain of the mean field at which there is no low asynchronous state
+        for _ in range(9):
+            refusal = self.refused(lever)
+            if refusal is not None:
+                reason = refusal
+                fails = min(fails, lever)
+                below = [x for x in known if x[0] < fails]
+                best = max(below, default=(0.0, 0.0))
+                near = below and best[0] > 0.97 * fails
+                if near and best[1] >= self.gain - _GAIN_SLACK:
+                    self.settle(best[0])
+                    return
+                if near or lever < 0.6 * self.gain:
+                    raise refusal
+                lever = (best[0] + fails) / 2 if below else 0.85 * lever
                 continue
             assert self.answer is not None
             k = self.answer.gain
@@ -268,12 +286,28 @@ class Search:
             else:
                 step = lever * (self.gain / max(k, 0.1) - 1)
             lever = float(np.clip(lever + np.clip(step, -0.25 * lever, 0.25 * lever), 0.05, 3.0))
+            if lever >= fails:
+                lever = (known[-1][0] + fails) / 2
             if abs(lever - known[-1][0]) < 1e-4:
                 break
+        if reason is not None and all(k < self.gain for _, k in known):  # what lies above does not hold
+            raise reason
+        nearest = min((k for _, k in known), key=lambda k: abs(k - self.gain), default=float("nan"))
         raise InputError(
-            f"calibrate: a loop gain of {self.gain:g} was not reached, the nearest measured is "
-            f"{min((k for _, k in known), key=lambda k: abs(k - self.gain)):.2f}; ask for another loop_gain or rate_hz"
+            f"calibrate: a loop gain of {self.gain:g} was not reached, the nearest measured is {nearest:.2f}; ask for "
+            "another loop_gain or rate_hz"
         )
+
+    def refused(self, lever: float) -> InputError | None:
+        """Settle at a gain of the mean field; return why the network cannot be used there, if so."""
+        try:
+            self.settle(lever)
+            self.refuse()
+        except JumpError as jump:
+            return jump
+        except NoGainError as none:
+            return none
+        return None
 
     def verdict(self, members_at_rest: Rest, pulse: tuple[Float, Float]) -> tuple[str, str]:
         """Return how the network ends ("holds", "synchronous", "bistable") and a sentence about it."""

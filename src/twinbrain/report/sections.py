@@ -154,8 +154,9 @@ def fit(reading: Reading) -> Section:
     method = str(dataset.attrs.get("method", "vw-dhmda"))
     members = reading.section("assimilation").get("members") or dataset.attrs.get("members")
     by = f"by an ensemble of {members} networks" if members else "by an ensemble of networks"
-    if method == "inverse":
-        by = "by inversion (BOLD to firing rates, rates to currents),"
+    if method != "vw-dhmda":
+        smoothed = f" and an ensemble of {members} free runs around it" if method == "esmda" else ""
+        by = f"by inversion (BOLD to firing rates, rates to currents){smoothed},"
     section.say(
         f"The current into {words.listed(names)} was estimated, volume by volume, {by} from {words.count(len(time))} "
         "volumes of recorded BOLD."

@@ -350,10 +350,17 @@ def methods(facts: Facts) -> tuple[list[tuple[str, str]], list[Reference]]:
             "by inversion: the Balloon–Windkessel model was inverted by regularised Gauss–Newton steps to the firing "
             "rates that explain the record, and the rates by the network's own measured answer to currents; free runs "
             "of networks with other wiring corrected the result."
-            if facts.method == "inverse"
+            + (
+                f" An ensemble of {facts.members} networks, driven along the whole recording by currents around this "
+                "estimate and never corrected while they ran, then weighed each current by the BOLD that followed it "
+                "(ensemble smoother, local in region and time); its spread is the uncertainty."
+                if facts.method == "esmda"
+                else ""
+            )
+            if facts.method != "vw-dhmda"
             else "with an ensemble Kalman filter "
         )
-    if facts.has_fit and facts.method == "inverse":
+    if facts.has_fit and facts.method != "vw-dhmda":
         said.append(("Inversion", fit))
     elif facts.has_fit:
         fit += cite("evensen")
