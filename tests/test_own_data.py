@@ -11,7 +11,7 @@ import pytest
 
 import twinbrain as tb
 from twinbrain.cli import main
-from twinbrain.config import Study, study_from_dict
+from twinbrain.config import study_from_dict
 from twinbrain.report.reading import Reading
 
 TEXT = (Path(__file__).parents[1] / "docs" / "own_data.md").read_text(encoding="utf-8")
@@ -64,18 +64,6 @@ def test_the_study_can_be_checked(place: Path, capsys: pytest.CaptureFixture[str
     assert run.split()[:2] == ["run", "study.toml"]
     assert main([*check.split(), "--set", 'assimilation.inputs=["ctx-lh-11"]']) == 1
     assert "did you mean" not in capsys.readouterr().err
-
-
-def test_the_bound_of_the_study_keeps_so_few_regions_at_a_rate_that_neurons_have(place: Path) -> None:
-    study = study_from_dict(tomllib.loads(STUDY)).assimilation
-    network = tb.Network(tb.Brain.from_subject(tb.read_subject("sub-01")), neurons=study.neurons, in_degree=100, seed=1)
-
-    def rate_hz(current: float) -> float:
-        run = tb.simulate(network, drive=tb.Drive.constant(dict.fromkeys(study.inputs, current), 4.0, 0.8), threads=1)
-        return float(run.firing_rate.weighted(run.firing_rate["pop_size"]).mean())
-
-    assert 1 < rate_hz(study.bounds[1]) < 12
-    assert rate_hz(Study().assimilation.bounds[1]) > 12, "the default bound is for more regions"
 
 
 @pytest.mark.slow
