@@ -42,7 +42,7 @@ _GROUPS = {
         "Brain",
         "synthetic_bids",
     ],
-    "Model": ["Network", "Estimate", "ParameterSet", "parameter_set", "Drive"],
+    "Model": ["Network", "EdgeRule", "lesion", "Estimate", "ParameterSet", "parameter_set", "Drive"],
     "Working point": ["calibrate", "recentre", "WorkingPoint"],
     "Simulation": ["simulate", "Record", "Run"],
     "Beyond the copy": [

@@ -78,6 +78,8 @@ if TYPE_CHECKING:
     from twinbrain.neuron import parameter_set as parameter_set
     from twinbrain.record import Record as Record
     from twinbrain.report.page import report as report
+    from twinbrain.rules import EdgeRule as EdgeRule
+    from twinbrain.rules import lesion as lesion
     from twinbrain.simulate import Run as Run
     from twinbrain.simulate import simulate as simulate
     from twinbrain.store import load as load
@@ -92,6 +94,7 @@ _HOME = {
     "Criticality": "analyse.criticality",
     "CriticalityTrend": "analyse.criticality_trend",
     "Drive": "drive",
+    "EdgeRule": "rules",
     "EffectiveConnectivity": "assimilate.effective",
     "Estimate": "estimate",
     "Evidence": "experiment.evidence",
@@ -134,6 +137,7 @@ _HOME = {
     "functional_connectivity_dynamics": "analyse.fcd",
     "granger": "analyse.causality",
     "fit_parameters": "assimilate.conductance",
+    "lesion": "rules",
     "load": "store",
     "load_sample": "data.sample",
     "load_surface_sample": "data.surface_sample",

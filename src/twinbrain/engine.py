@@ -10,16 +10,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twinbrain.errors import InputError, nearest
-from twinbrain.kernels.delay import sort_by_delay
 from twinbrain.kernels.deliver import TILE_BYTES, make_advance
 from twinbrain.kernels.random import derive_key, normals_numpy, uniforms_numpy
+from twinbrain.kernels.slots import SlotMap
 from twinbrain.kernels.update import BLOCK, PARAMETERS, ROW_OU, ROW_V, STRIDE
-from twinbrain.kernels.wiring import Wiring, part_cuts
+from twinbrain.kernels.wiring import Wiring
+from twinbrain.links import Links, choose_wiring
 from twinbrain.network import Network
 from twinbrain.neuron import CHANNELS
 from twinbrain.observe import Balloon, advance_balloon, bold_signal, resting_state
 from twinbrain.parallel import check_threads, run_threads
-from twinbrain.tuning import aligned, check_tunable, check_wiring, delays, gamma_factors, kernel_parameters
+from twinbrain.tuning import aligned, check_tunable, delays, gamma_factors, kernel_parameters
 
 __all__ = ["Simulation"]
 
@@ -52,8 +53,9 @@ class Simulation:
         Shape of the Gamma factor of the drive, see :class:`twinbrain.Drive`.
     seed : int
         Of initial state and noise.
-    wiring : Wiring, optional
-        Synapses built before by ``network.wire``.
+    wiring : "auto", "stored", "procedural", Wiring or SlotMap
+        Synapses as lists, or regenerated whenever a spike needs them; ``auto`` chooses by the memory available. Or
+        synapses built before by ``network.wire`` or ``network.slot_map``. The spikes do not depend on it.
     tunable : sequence of str
         Conductances that :meth:`set_conductances` will change, for example ``("g_ampa",)``.
     integrator : "euler" or "exponential"
@@ -76,7 +78,7 @@ class Simulation:
         inputs: Sequence[str] = (),
         gamma_shape: float = 5.0,
         seed: int = 0,
-        wiring: Wiring | None = None,
+        wiring: str | Wiring | SlotMap | None = None,
         balloon: Balloon | None = None,
         tunable: Sequence[str] = (),
         integrator: str = "euler",
@@ -97,14 +99,16 @@ class Simulation:
             )
         self.seed, self.step = int(seed), 0
         self.balloon_constants = balloon or Balloon()
-        if wiring is not None:
-            check_wiring(wiring, network)
-        self.wiring = wiring if wiring is not None else network.wire(self.threads)
-        self.tunable = check_tunable(tunable, network)
         if integrator not in ("euler", "exponential"):
             raise InputError(f"integrator must be 'euler' or 'exponential', found '{integrator}'")
         self.integrator = integrator
-        self._allocate(len(inputs) > 0, integrator)
+        self.tunable = check_tunable(tunable, network)
+        self._parameters = kernel_parameters(network, self.dt_ms, self.tunable, len(inputs) > 0, integrator)
+        self.layout, self._scalars = self._parameters.layout, self._parameters.scalars
+        e = len(self.members)
+        state_bytes = e * network.neurons * 4 * self.layout.n_rows
+        self.wiring, self.wiring_reason = choose_wiring(network, wiring, e, self.threads, state_bytes)
+        self._allocate()
         self._place_inputs(tuple(inputs), gamma_shape)
         self._initial_state()
         self._recorded = np.zeros(0, np.uint8)
@@ -119,20 +123,13 @@ class Simulation:
         """Exchange intervals per second."""
         return 1000.0 / self.exchange_ms
 
-    def _allocate(self, driven: bool, integrator: str) -> None:
+    def _allocate(self) -> None:
         network, n = self.network, self.network.neurons
-        self._parameters = kernel_parameters(network, self.dt_ms, self.tunable, driven, integrator)
-        self.layout, self._scalars = self._parameters.layout, self._parameters.scalars
-        self._advance = make_advance(self.layout.constants)
-        if not self._advance.signatures:
-            _LOG.info("loading the kernels for this network; the first time on a machine they are compiled (10-20 s)")
         a = network.anatomy
         self._population_of = np.repeat(np.arange(len(a.size), dtype=np.int32), a.size)
         self._population_first = np.append(a.first, n)
         self._sign = a.sign[a.kind[a.voxel], a.local]
         voxel_size = np.add.reduceat(a.size, a.voxel_population[:-1])
-        voxel_first = a.first[a.voxel_population[:-1]]
-        self._voxel_first, self._voxel_length = voxel_first[a.voxel], voxel_size[a.voxel]
         self.voxel_size = voxel_size
         self.n_blocks = -(-n // BLOCK)
         e = len(self.members)
@@ -152,24 +149,15 @@ class Simulation:
         self._counted_steps = 0
         self._parts = 1 if e >= self.threads else min(self.threads, self.n_blocks)
         self._blocks = np.linspace(0, self.n_blocks, self._parts + 1).astype(np.int64)
-        self._arrange_lists()
-        self._scratch = [self._workspace() for _ in range(max(self._parts, min(self.threads, e)))]
-
-    def _arrange_lists(self) -> None:
-        """Make the lists ready for the parts: cut where these meet, or sorted by delay."""
-        w, n, late = self.wiring, self.network.neurons, np.zeros((0, 0), np.uint32)
-        self._cuts = np.zeros((0, 0), np.uint32)
-        if self._delays is None:
-            self._targets, self._weights, self._late = w.targets, w.weights, late
-            if self._parts > 1:
-                edges = np.minimum(self._blocks * BLOCK, n)
-                edges[-1] = 2**40
-                self._cuts = part_cuts(w, edges)
-            return
-        d, voxel = self._delays, self.network.anatomy.voxel.astype(np.int32)[self._population_of]
-        self._targets, self._weights, self._late = sort_by_delay(
-            w.pointer, w.targets, w.weights, voxel, d.matrix, d.positions, d.mm_per_step, d.most, self.threads
+        self._workers = min(self.threads, e) if self._parts == 1 else 1
+        self._scratch = [self._workspace() for _ in range(max(self._parts, self._workers))]
+        tile = (self._scratch[0][0].shape[1] - 16) // BLOCK
+        self._links = Links(network, self.wiring, self._blocks, tile, self._workers, self._delays)
+        self._advance = make_advance(
+            self.layout.constants, self._links.procedural, self._links.two_weights, self._links.bits
         )
+        if not self._advance.signatures:
+            _LOG.info("loading the kernels for this network; the first time on a machine they are compiled (10-20 s)")
 
     def _workspace(self) -> tuple[NDArray[Any], ...]:
         """Return what one thread writes for itself: arrival sums of a tile, noise, parameters of a block, spikes."""
@@ -379,13 +367,16 @@ class Simulation:
         results: list[list[Any]] = [[] for _ in range(e)]
         totals = np.zeros((e, steps), np.int64)
         if self._parts == 1:
-            workers = min(self.threads, e)
+            workers = self._workers
             task_buffers = [self._buffers(steps, n_recorded) for _ in range(workers)]
 
             def work(k: int) -> None:
                 for m in range(k, e, workers):
                     self._clear(task_buffers[k])
-                    self._run_part(m, 0, steps, task_buffers[k], self._scratch[k])
+                    begin = 0
+                    while begin < steps:
+                        begin = self._run_part(m, 0, begin, steps, task_buffers[k], k)
+                        self._make_room(begin < steps, task_buffers[k], k)
                     self._after(m, steps, task_buffers[k], results[m], totals[m])
 
             run_threads(work, workers)
@@ -397,11 +388,16 @@ class Simulation:
 
             for m in range(e):
                 self._clear(buffers)
+                begin = 0
+                while begin < steps:
+                    done = np.zeros(self._parts, np.int64)
 
-                def run(part: int, m: int = m) -> None:
-                    self._run_part(m, part, steps, buffers, self._scratch[part])
+                    def run(part: int, m: int = m, begin: int = begin, done: Int = done) -> None:
+                        done[part] = self._run_part(m, part, begin, steps, buffers, 0)
 
-                run_threads(run, self._parts, stop)
+                    run_threads(run, self._parts, stop)
+                    begin = int(done[0])
+                    self._make_room(begin < steps, buffers, 0)
                 self._after(m, steps, buffers, results[m], totals[m])
         for m in range(e):
             for step, neuron in results[m]:
@@ -435,19 +431,22 @@ class Simulation:
         for name in ("n_spikes", "counter", "counts", "voxel_counts", "n_recorded"):
             buffers[name][:] = 0
 
-    def _run_part(
-        self, m: int, part: int, steps: int, b: dict[str, NDArray[Any]], workspace: tuple[NDArray[Any], ...]
-    ) -> None:
+    def _make_room(self, stopped: bool, buffers: dict[str, NDArray[Any]], worker: int) -> None:
+        """Give procedural wiring more room for events, after a step in which very many neurons fired."""
+        if stopped:
+            self._links.grow(worker)
+            buffers["counter"][:] = 0
+
+    def _run_part(self, m: int, part: int, begin: int, steps: int, b: dict[str, NDArray[Any]], worker: int) -> int:
         k0, k1 = (np.uint64(k) for k in derive_key(self.seed, "noise", self.members[m]))
-        self._advance(
-            part, self._parts, self._blocks, steps, self.step, self.substeps, self.network.neurons, self._state[m],
-            self._flying[m], *workspace, self._scalars, self._tables[m], k0, k1, self.wiring.pointer, self._late,
-            self._cuts, self._targets, self._weights, self._population_of, self._population_first, self._sign,
-            self.network.anatomy.voxel,
-            self._voxel_first, self._voxel_length, self.layout.ports, b["spikes"], b["n_spikes"], b["counter"],
-            b["counts"], b["voxel_counts"], self._recorded, b["record_step"], b["record_id"], b["n_recorded"],
-            self._sampled, self._samples_of[m],
-        )  # fmt: skip
+        links = self._links
+        return int(self._advance(
+            part, self._parts, self._blocks, begin, steps, self.step, self.substeps, self.network.neurons,
+            self._state[m], self._flying[m], *self._scratch[worker + part], self._scalars, self._tables[m], k0, k1,
+            links.wires, links.arenas[worker], self._population_first, self._sign, self.network.anatomy.voxel,
+            self.layout.ports, b["spikes"], b["n_spikes"], b["counter"], b["counts"], b["voxel_counts"],
+            self._recorded, b["record_step"], b["record_id"], b["n_recorded"], self._sampled, self._samples_of[m],
+        ))  # fmt: skip
 
     def _after(
         self, m: int, steps: int, b: dict[str, NDArray[Any]], found: list[Any], total: NDArray[np.int64]

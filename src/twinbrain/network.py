@@ -19,8 +19,10 @@ from twinbrain.circuit import Circuit, canonical, laminar
 from twinbrain.errors import InputError, nearest
 from twinbrain.estimate import Estimate, Sizes, estimate_run
 from twinbrain.kernels.random import derive_key, uniforms_numpy
-from twinbrain.kernels.wiring import Anatomy, Wiring, build_wiring
+from twinbrain.kernels.slots import Anatomy, Gains, SlotMap, build_map
+from twinbrain.kernels.wiring import Wiring, write_lists
 from twinbrain.neuron import ParameterSet, parameter_set
+from twinbrain.rules import EdgeRule, as_rules, gains_of
 
 __all__ = ["Network"]
 
@@ -70,6 +72,9 @@ class Network:
         Speed of axons between voxels (m/s = mm/ms): a spike arrives after tract length / speed, rounded to whole
         exchange steps, at least one. Where the Brain knows no tract length it is 1.5 times the straight line between
         the voxels' centres plus 6 mm. Default: every spike arrives after one step.
+    rules : sequence of EdgeRule
+        Lesions and gains of chosen edges, applied after wiring: all other synapses stay the same. Plain data
+        (mappings with the fields of an :class:`EdgeRule`) is accepted too.
 
     Raises
     ------
@@ -96,6 +101,7 @@ class Network:
     conductance_scaling: str | None = None
     heterogeneity: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
     conduction_speed_m_s: float | None = None
+    rules: tuple[EdgeRule, ...] = ()
 
     def __post_init__(self) -> None:
         default_parameters(self.circuit)  # refuses an unknown circuit
@@ -146,6 +152,9 @@ class Network:
         for name in chosen.populations:
             if name not in known:
                 raise InputError(f"population '{name}' is not known{nearest(name, known)}; known: {', '.join(known)}")
+        object.__setattr__(self, "rules", as_rules(self.rules))
+        if self.rules:
+            _ = self.gains  # refuses unknown names
 
     def __repr__(self) -> str:
         return (
@@ -252,7 +261,7 @@ class Network:
 
     @property
     def synapses(self) -> int:
-        """Number of synapses (each counted once, whatever the number of channels it acts on)."""
+        """Number of synapses before lesions (each counted once, whatever the number of channels it acts on)."""
         return int((self.anatomy.size * self.anatomy.in_degree).sum())
 
     @cached_property
@@ -299,12 +308,33 @@ class Network:
         live = self.live
         return (live[0] and live[1]) or (live[2] and live[3])
 
-    def wire(self, threads: int = 1) -> Wiring:
-        """Build the synapses; the same for any number of threads."""
+    @cached_property
+    def gains(self) -> Gains | None:
+        """The rules, population by population; None without rules."""
+        if not self.rules:
+            return None
+        return gains_of(self.rules, self.populations, self.brain.regions, self.brain.voxels)
+
+    @property
+    def largest_gain(self) -> float:
+        """What a weight is multiplied by at most, 1 or more."""
+        return max(1.0, float(np.prod([max(rule.gain, 1.0) for rule in self.rules])))
+
+    def slot_map(self, threads: int = 1) -> SlotMap:
+        """Build the rule that every synapse follows: a few numbers per pair of populations."""
         try:
-            return build_wiring(self.anatomy, self.seed, self.two_weights, threads)
+            return build_map(self.anatomy, self.seed, self.two_weights, threads, self.gains)
         except ValueError as error:
             raise InputError(f"the network cannot be wired: {error}; give it more neurons") from None
+
+    def wire(self, threads: int = 1) -> Wiring:
+        """Write down the synapses of :meth:`slot_map`; the same for any number of threads."""
+        return write_lists(self.slot_map(threads), threads)
+
+    def stored_bytes(self, parts: int = 1) -> int:
+        """Bytes of the lists of stored wiring, for a run in this many parts."""
+        weight = (2 if self.two_weights else 1) * (2 if self.largest_gain > 1 else 1)
+        return self.synapses * (4 + weight) + self.neurons * (8 + (4 * (parts + 1) if parts > 1 else 0))
 
     def scaled(self, **changes: Any) -> Network:
         """Return the same network with another number of ``neurons``, ``in_degree``, ``seed`` or other argument.
@@ -365,5 +395,6 @@ class Network:
             "neurons_by": self.neurons_by,
             "heterogeneity": dict(self.heterogeneity),
             "conduction_speed_m_s": self.conduction_speed_m_s,
+            "rules": [rule.to_dict() for rule in self.rules],
             "seed": self.seed,
         }

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from twinbrain.drive import Drive
 from twinbrain.engine import Simulation
 from twinbrain.errors import InputError, Interrupted
+from twinbrain.kernels.slots import SlotMap
 from twinbrain.kernels.wiring import Wiring
 from twinbrain.network import Network
 from twinbrain.observe import Balloon, sample_steps, to_regions
@@ -106,8 +107,8 @@ class Run:
         ``spike_time_ms`` counts from the end of the warm-up; ``spike_region`` and ``spike_sign`` say where a neuron
         sits and whether it excites (+1) or inhibits (-1). Of an ensemble the first member is kept, and
         ``bold_spread`` (time, region): the standard deviation between members, pooled over time because there are
-        few of them. Attributes: mean_rate_hz, neurons, synapses, multapses and,
-        if totals were recorded, fano (Fano factor in 4-ms bins) and asynchronous (0.2 <= fano < 10).
+        few of them. Attributes: mean_rate_hz, neurons, synapses, multapses (of stored wiring) and, if totals were
+        recorded, fano (Fano factor in 4-ms bins) and asynchronous (0.2 <= fano < 10).
         """
         bold, firing_rate, spikes = to_regions(self.bold), self.firing_rate, self.spikes
         out = xr.Dataset()
@@ -132,8 +133,9 @@ class Run:
             "mean_rate_hz": self.mean_rate_hz,
             "neurons": network["neurons"],
             "synapses": network["synapses"],
-            "multapses": self.provenance["multapses"],
         }
+        if self.provenance["multapses"] is not None:
+            out.attrs["multapses"] = self.provenance["multapses"]
         if self.totals is not None:
             fano = self.fano(4.0)
             out.attrs |= {"fano": fano, "synchrony_fano_4ms": fano, "asynchronous": bool(0.2 <= fano < 10)}
@@ -164,7 +166,7 @@ def simulate(
     balloon: Balloon | None = None,
     record: Record | None = None,
     threads: int = 1,
-    wiring: Wiring | None = None,
+    wiring: str | Wiring | SlotMap = "auto",
     state: dict[str, NDArray[Any]] | None = None,
     progress: Callable[[int, int], None] | None = None,
     checkpoint: _Checkpoint | None = None,
@@ -188,6 +190,10 @@ def simulate(
         Of noise and initial state.
     members : int or sequence of int
         Ensemble over shared wiring; see :class:`twinbrain.simulate.Simulation`.
+    wiring : "auto", "stored", "procedural", Wiring or SlotMap
+        Keep all synapses as lists, or make them anew from the seed whenever a spike needs them, which takes next to no
+        memory. The spikes are the same. ``auto`` stores what fits the memory; log and provenance say why. Or synapses
+        that ``network.wire()`` or ``network.slot_map()`` built before.
     dt_ms, exchange_ms : float
         Integration step and spike exchange interval, ms.
     integrator : "euler" or "exponential"
@@ -323,6 +329,8 @@ def _result(work: Recording, time: NDArray[np.float64], tr: float, offset: float
     provenance = {
         "network": network.describe(),
         "multapses": engine.wiring.multapses,
+        "wiring": "stored" if isinstance(engine.wiring, Wiring) else "procedural",
+        "wiring_reason": engine.wiring_reason,
         "seed": engine.seed,
         "members": members,
         "dt_ms": engine.dt_ms,

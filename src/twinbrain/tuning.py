@@ -14,7 +14,6 @@ from twinbrain.errors import InputError, nearest
 from twinbrain.kernels.delay import delay_steps
 from twinbrain.kernels.random import derive_key, uniforms_numpy
 from twinbrain.kernels.update import PARAMETERS, Layout
-from twinbrain.kernels.wiring import Wiring
 from twinbrain.network import Network
 from twinbrain.neuron import CHANNELS
 
@@ -23,7 +22,6 @@ __all__ = [
     "KernelParameters",
     "aligned",
     "check_tunable",
-    "check_wiring",
     "delays",
     "gamma_factors",
     "kernel_parameters",
@@ -102,7 +100,7 @@ def kernel_parameters(
         live=live,
         varying=own,
         gained=bool((network.chi != 1).any()),
-        wide=int(network.anatomy.in_degree.max()) * 255 >= 2**16,
+        wide=int(network.anatomy.in_degree.max() * 255 * network.largest_gain) >= 2**16,
         by_population=tuple(
             name
             for name in used
@@ -132,17 +130,6 @@ def check_tunable(names: Sequence[str], network: Network) -> tuple[str, ...]:
                 f"{', '.join(known) or 'none'}"
             )
     return tuple(dict.fromkeys(names))
-
-
-def check_wiring(wiring: Wiring, network: Network) -> None:
-    """Refuse synapses built for another network; sums of weights would overflow unnoticed."""
-    found = (len(wiring.pointer) - 1, len(wiring.targets), wiring.weights.itemsize)
-    expected = (network.neurons, network.synapses, 1 + network.two_weights)
-    if found[0] != expected[0] or found[1] > expected[1] or found[2] != expected[2]:  # a lesion may have removed some
-        raise InputError(
-            "the wiring has {:,} neurons and {:,} synapses of {} byte(s) of weights, ".format(*found)
-            + "expected {:,}, {:,} and {}; build it with network.wire()".format(*expected)
-        )
 
 
 def aligned(shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:

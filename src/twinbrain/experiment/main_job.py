@@ -509,7 +509,8 @@ def _compare(job: _Job) -> tuple[dict[str, Any], pd.DataFrame]:
         seed=job.study.network.seed,
     )
     scores = dict(similarity.to_dict())
-    scores |= {name: twin.attrs[name] for name in ("mean_rate_hz", "neurons", "synapses", "multapses")}
+    names = ("mean_rate_hz", "neurons", "synapses", "multapses")
+    scores |= {name: twin.attrs[name] for name in names if name in twin.attrs}
     scores |= {
         "synchrony_fano_4ms": twin.attrs["fano"],
         "asynchronous": twin.attrs["asynchronous"],

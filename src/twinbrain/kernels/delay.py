@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from twinbrain.kernels.random import INLINE, U32
 from twinbrain.parallel import run_threads
 
-__all__ = ["DETOUR", "OFFSET_MM", "delay_steps", "sort_by_delay"]
+__all__ = ["DETOUR", "OFFSET_MM", "delay_steps", "sort_by_delay", "steps_between"]
 
 #: Length of a tract whose length was not measured: 1.5 times the straight line between the centres, and 6 mm.
 DETOUR, OFFSET_MM = 1.5, 6.0
@@ -20,7 +20,7 @@ _PLAIN = {k: v for k, v in INLINE.items() if k != "forceinline"}
 
 
 @njit(**INLINE)
-def _steps_between(v, w, matrix, positions, mm_per_step, most):
+def steps_between(v, w, matrix, positions, mm_per_step, most):
     """Whole exchange steps from voxel w to voxel v, at least 1."""
     if v == w:
         return 1
@@ -37,7 +37,7 @@ def delay_steps(rows, columns, positions, mm_per_step):
     out = np.empty(rows.shape[0], np.int64)
     none = np.zeros((0, 0), np.uint16)
     for k in range(rows.shape[0]):
-        out[k] = _steps_between(rows[k], columns[k], none, positions, mm_per_step, 2**30)
+        out[k] = steps_between(rows[k], columns[k], none, positions, mm_per_step, 2**30)
     return out
 
 
@@ -48,14 +48,14 @@ def _sort(j0, j1, pointer, targets, weights, voxel, matrix, positions, mm_per_st
         a, b = pointer[j], pointer[j + 1]
         w = voxel[j]
         for q in range(a, b):
-            late[j, _steps_between(voxel[targets[q]], w, matrix, positions, mm_per_step, most)] += U32(1)
+            late[j, steps_between(voxel[targets[q]], w, matrix, positions, mm_per_step, most)] += U32(1)
         total = np.int64(0)
         for d in range(1, most + 1):
             at[d] = a + total
             total += late[j, d]
             late[j, d] = U32(total)
         for q in range(a, b):
-            d = _steps_between(voxel[targets[q]], w, matrix, positions, mm_per_step, most)
+            d = steps_between(voxel[targets[q]], w, matrix, positions, mm_per_step, most)
             new[at[d]] = targets[q]
             moved[at[d]] = weights[q]
             at[d] += 1

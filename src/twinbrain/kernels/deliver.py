@@ -15,7 +15,9 @@ from typing import Any
 import numpy as np
 from numba import njit
 
+from twinbrain.kernels.procedural import add_bucket, add_near, send
 from twinbrain.kernels.random import INLINE, U32, U64, source_checksum
+from twinbrain.kernels.slots import BATCH, SCRATCH
 from twinbrain.kernels.sync import barrier, prefetch
 from twinbrain.kernels.update import BLOCK, LOG_BLOCK, PORTS, compact, spread, step_block
 
@@ -31,8 +33,8 @@ _DONE = U32(0xFFFFFFFF)  # no target is this high
 
 @njit(**INLINE)
 def open_lists(
-    spikes, n, part, pointer, cuts, targets, weights, population, sign, voxel_first, voxel_length, ports, m, position,
-    end, following, own, length, near, far
+    spikes, n, part, pointer, cuts, targets, weights, population_first, sign, voxel_first, voxel_length, ports, m,
+    position, end, following, own, length, near, far
 ):  # fmt: skip
     """Append a cursor for every one of ``n`` spikes that has targets in part ``part``, from cursor m; returns the end.
 
@@ -41,6 +43,7 @@ def open_lists(
     """
     whole = cuts.shape[0] == 0
     begin = m
+    p = 0
     for k in range(n):
         if k + 2 * _AHEAD < n:
             ahead = np.int64(spikes[k + 2 * _AHEAD])
@@ -58,7 +61,8 @@ def open_lists(
             continue
         prefetch(targets, a)
         prefetch(weights, a)
-        p = population[j]
+        while population_first[p + 1] <= j:  # spikes come in order of the neuron
+            p += 1
         position[m] = a
         end[m] = b
         own[m] = U32(voxel_first[p])
@@ -73,10 +77,11 @@ def open_lists(
 
 @njit(**INLINE)
 def open_late_lists(
-    spikes, n, first, limit, lag, late, pointer, targets, weights, population, sign, voxel_first, voxel_length, ports,
-    m, position, end, following, own, length, near, far
+    spikes, n, first, limit, lag, late, pointer, targets, weights, population_first, sign, voxel_first, voxel_length,
+    ports, m, position, end, following, own, length, near, far
 ):  # fmt: skip
     """As :func:`open_lists`, for the synapses of delay ``lag`` onto targets first ... limit - 1 (lists by delay)."""
+    p = 0
     for k in range(n):
         j = np.int64(spikes[k])
         a = pointer[j] + late[j, lag - 1]
@@ -87,7 +92,8 @@ def open_late_lists(
             b -= 1
         if a == b:
             continue
-        p = population[j]
+        while population_first[p + 1] <= j:
+            p += 1
         position[m] = a
         end[m] = b
         following[m] = targets[a]
@@ -100,11 +106,14 @@ def open_late_lists(
 
 
 @njit(**INLINE)
-def deliver(n, first, limit, position, end, following, own, length, near, far, targets, weights, acc, gained):
+def deliver(n, first, limit, position, end, following, own, length, near, far, targets, weights, bits, acc, gained):
     """Add the weights of all synapses of ``n`` cursors onto targets below ``limit``; ``first`` begins the tile.
 
-    ``acc`` (ports, neurons) holds the arrival sums of the tile. Without ``gained`` ``near`` and ``far`` are the same.
+    ``acc`` (ports, neurons) holds the arrival sums of the tile; weights have ``bits`` bits. Without ``gained``,
+    ``near`` and ``far`` are the same.
     """
+    low = np.int64((1 << bits) - 1)
+    high = np.int64(bits)
     kind = acc.dtype.type
     half = np.int64(acc.itemsize * 4)
     flat = acc.reshape(-1)
@@ -131,7 +140,7 @@ def deliver(n, first, limit, position, end, following, own, length, near, far, t
             slot = U64(t) + here
             if gained and U32(t - start) >= size:
                 slot = U64(t) + there
-            flat[slot] += kind((w & np.int64(255)) | ((w >> np.int64(8)) << half))
+            flat[slot] += kind((w & low) | ((w >> high) << half))
             q += U64(1)
             if q == stop:
                 t = _DONE
@@ -167,25 +176,28 @@ def write_bits(bits, first, limit, ids, n):
 
 
 @cache
-def make_advance(R: tuple[int, ...]) -> Any:
+def make_advance(R: tuple[int, ...], procedural: bool, two_weights: bool, bits: int) -> Any:
     """Return the function that one thread runs: it advances the blocks of its part by a number of steps.
 
-    It returns False if another thread has failed. ``R`` is ``Layout.constants``; the compiled function is kept on disk
-    for the next process. Every step: tile by tile, deliver the spikes of the last step and update the blocks; list the
-    new spikes; meet the other threads at one barrier. Between two calls spikes are in flight: those of the last D
-    steps, one bit per neuron, are kept in ``flying`` (D, bytes), step t in row t mod D. Without delays D is 1; with
-    them a spike is looked at again at each of D steps, for the synapses that are due (``late``, see
-    :func:`twinbrain.kernels.delay.sort_by_delay`).
+    ``R`` is ``Layout.constants``; the compiled function is kept on disk for the next process. ``wires`` and ``arenas``
+    are those of :class:`twinbrain.links.Links`; ``bits`` is the width of a weight. Every step: tile by tile, deliver
+    the spikes of the last step and update the blocks; list the new spikes; meet the other threads at one barrier.
+    Between two calls spikes are in flight: those of the last D steps, one bit per neuron, are kept in ``flying``
+    (D, bytes), step t in row t mod D. Without delays D is 1; with them a spike is looked at again at each of D steps,
+    for the synapses that are due (``late``, see :func:`twinbrain.kernels.delay.sort_by_delay`); procedural wiring
+    sends a spike's events once, into the arena of the step at which they are due.
+
+    Returns the step before which it stopped: ``steps``; an earlier one if the arenas of procedural wiring must grow
+    first; -1 if another thread has failed.
     """
     GAINED = R[PORTS] != R[PORTS + 1]
     R = (*R, source_checksum())  # not read: a kernel edited in any file of this room is compiled anew
 
     @njit(nogil=True, boundscheck=False, error_model="numpy", cache=True)
     def advance(
-        part, threads, blocks, steps, first_step, substeps, n_neurons, state, flying, acc, z, q, fired, c, table,
-        k0, k1, pointer, late, cuts, targets, weights, population, population_first, sign, voxel_of, voxel_first,
-        voxel_length, ports, spikes, n_spikes, counter, counts, voxel_counts, recorded, record_step, record_id,
-        n_recorded, sampled, samples
+        part, threads, blocks, begin, steps, first_step, substeps, n_neurons, state, flying, acc, z, q, fired, c,
+        table, k0, k1, wires, arenas, population_first, sign, voxel_of, ports, spikes, n_spikes, counter, counts,
+        voxel_counts, recorded, record_step, record_id, n_recorded, sampled, samples
     ):  # fmt: skip
         b0 = blocks[part]
         b1 = blocks[part + 1]
@@ -194,58 +206,102 @@ def make_advance(R: tuple[int, ...]) -> Any:
         tile = (acc.shape[1] - 16) // _B
         kept = n_recorded[part]
         spread_over = np.int64(-1)  # the population that fills all scratch rows, if one does
-        capacity = 1024 + n_neurons // 16
-        position, end = np.empty(capacity, np.int64), np.empty(capacity, np.int64)
-        following, own, length = (
-            np.empty(capacity, np.uint32), np.empty(capacity, np.uint32), np.empty(capacity, np.uint32)
-        )  # fmt: skip
-        near, far = np.empty(capacity, np.uint8), np.empty(capacity, np.uint8)
+        start_population = 0
+        while population_first[start_population + 1] <= first:
+            start_population += 1
         depth = flying.shape[0]
-        for d in range(1, depth + 1):
-            slot = (first_step - d) % (depth + 1)
-            n_spikes[slot, part] = read_bits(flying[(first_step - d) % depth], first, limit, spikes[slot, part])
-        if not barrier(counter, 1, threads):
-            return False
-        for s in range(steps):
-            now = (first_step + s) % (depth + 1)
-            total = 0
-            for d in range(1, depth + 1):
-                for th in range(threads):
-                    total += n_spikes[(first_step + s - d) % (depth + 1), th]
-            if total > capacity:
-                capacity = 2 * total
-                position, end = np.empty(capacity, np.int64), np.empty(capacity, np.int64)
-                following, own, length = (
-                    np.empty(capacity, np.uint32), np.empty(capacity, np.uint32), np.empty(capacity, np.uint32)
+        ring = depth + 1
+        for d in range(1, ring):
+            step = first_step + begin - d
+            n_spikes[step % ring, part] = read_bits(flying[step % depth], first, limit, spikes[step % ring, part])
+        if procedural:
+            slots = np.zeros(SCRATCH, np.uint32)
+            divide = np.zeros(BATCH)
+            flat = acc.reshape(-1)
+            buckets = arenas[4].shape[2] // threads * part
+            asked = 0
+            for d in range(depth, 0, -1):
+                step = first_step + begin - d
+                room = send(
+                    spikes[step % ring, part], n_spikes[step % ring, part], step, d, d == depth, part, slots, divide,
+                    ports, acc.shape[1], two_weights, sign, wires, arenas
                 )  # fmt: skip
-                near, far = np.empty(capacity, np.uint8), np.empty(capacity, np.uint8)
-            n = 0
-            for d in range(1, depth + 1):
-                slot = (first_step + s - d) % (depth + 1)
+                asked = max(asked, room)
+            arenas[6][(first_step + begin - 1) % ring, part] = asked
+        else:
+            pointer, late, cuts, targets, weights, voxel_first, voxel_length = wires
+            capacity = 1024 + n_neurons // 16
+            position, end = np.empty(capacity, np.int64), np.empty(capacity, np.int64)
+            following, own, length = (
+                np.empty(capacity, np.uint32), np.empty(capacity, np.uint32), np.empty(capacity, np.uint32)
+            )  # fmt: skip
+            near, far = np.empty(capacity, np.uint8), np.empty(capacity, np.uint8)
+        if not barrier(counter, 1, threads):
+            return -1
+        done = begin
+        for s in range(begin, steps):
+            now = (first_step + s) % ring
+            last_step = (first_step + s - 1) % ring
+            if procedural:
+                grow = False
                 for th in range(threads):
-                    if late.shape[1] == 0:
-                        n = open_lists(
-                            spikes[slot, th], n_spikes[slot, th], part, pointer, cuts, targets, weights, population,
-                            sign, voxel_first, voxel_length, ports, n, position, end, following, own, length, near, far
-                        )  # fmt: skip
-                    else:
-                        n = open_late_lists(
-                            spikes[slot, th], n_spikes[slot, th], first, b1 * _B, d, late, pointer, targets, weights,
-                            population, sign, voxel_first, voxel_length, ports, n, position, end, following, own,
-                            length, near, far
-                        )  # fmt: skip
+                    grow |= arenas[6][last_step, th] > 0
+                if grow:
+                    break
+                sent = 0
+                of = start_population
+                bucket = buckets
+            else:
+                total = 0
+                for d in range(1, ring):
+                    for th in range(threads):
+                        total += n_spikes[(first_step + s - d) % ring, th]
+                if total > capacity:
+                    capacity = 2 * total
+                    position, end = np.empty(capacity, np.int64), np.empty(capacity, np.int64)
+                    following, own, length = (
+                        np.empty(capacity, np.uint32), np.empty(capacity, np.uint32), np.empty(capacity, np.uint32)
+                    )  # fmt: skip
+                    near, far = np.empty(capacity, np.uint8), np.empty(capacity, np.uint8)
+                n = 0
+                for d in range(1, ring):
+                    slot = (first_step + s - d) % ring
+                    for th in range(threads):
+                        if late.shape[1] == 0:
+                            n = open_lists(
+                                spikes[slot, th], n_spikes[slot, th], part, pointer, cuts, targets, weights,
+                                population_first, sign, voxel_first, voxel_length, ports, n, position, end, following,
+                                own, length, near, far
+                            )  # fmt: skip
+                        else:
+                            n = open_late_lists(
+                                spikes[slot, th], n_spikes[slot, th], first, b1 * _B, d, late, pointer, targets,
+                                weights, population_first, sign, voxel_first, voxel_length, ports, n, position, end,
+                                following, own, length, near, far
+                            )  # fmt: skip
             k = 0
             out = spikes[now, part]
+            p: Any = start_population
             for start in range(b0, b1, tile):
                 stop = min(start + tile, b1)
-                deliver(
-                    n, start * _B, stop * _B, position, end, following, own, length, near, far, targets, weights,
-                    acc, GAINED
-                )  # fmt: skip
+                if procedural:
+                    for th in range(threads):
+                        add_bucket(bucket, flat, now, th, arenas)
+                    bucket += 1
+                    sent, of = add_near(
+                        spikes[last_step, part], sent, n_spikes[last_step, part], stop * _B, start * _B, acc.shape[1],
+                        flat, slots, divide, ports, two_weights, sign, wires, of
+                    )  # fmt: skip
+                else:
+                    deliver(
+                        n, start * _B, stop * _B, position, end, following, own, length, near, far, targets, weights,
+                        bits, acc, GAINED
+                    )  # fmt: skip
                 for b in range(start, stop):
                     at = b * _B
                     if table.shape[1] > 0:
-                        p = np.int64(population[at])
+                        while population_first[p + 1] <= at:
+                            p += 1
                         if spread_over != p or population_first[p + 1] < at + _B:
                             last = spread(q, table, population_first, p, at, min(at + _B, n_neurons))
                             spread_over = p if last == p and population_first[p + 1] >= at + _B else np.int64(-1)
@@ -257,8 +313,10 @@ def make_advance(R: tuple[int, ...]) -> Any:
                         state[b], local, distant, inhibitory, fired, z, q, c, R, at, first_step + s, substeps, k0, k1
                     )  # fmt: skip
                     k = compact(fired, min(_B, n_neurons - at), at, out, k)
+            p = start_population
             for m in range(k):
-                p = population[out[m]]
+                while population_first[p + 1] <= out[m]:
+                    p += 1
                 counts[part, p] += 1
                 voxel_counts[part, s, voxel_of[p]] += 1
             if recorded.shape[0] > 0:
@@ -272,14 +330,20 @@ def make_advance(R: tuple[int, ...]) -> Any:
                 if b0 <= b < b1:
                     samples[s, m] = state[b, sampled[m] & (_B - 1)]
             n_spikes[now, part] = k
-            if not barrier(counter, s + 2, threads):
-                return False
+            if procedural:
+                arenas[6][now, part] = send(
+                    out, k, first_step + s, 1, False, part, slots, divide, ports, acc.shape[1], two_weights, sign,
+                    wires, arenas
+                )  # fmt: skip
+            done = s + 1
+            if not barrier(counter, done - begin + 1, threads):
+                return -1
         n_recorded[part] = kept
-        for d in range(1, min(depth, steps) + 1):
-            slot = (first_step + steps - d) % (depth + 1)
+        for d in range(1, min(depth, done - begin) + 1):
+            step = first_step + done - d
             write_bits(
-                flying[(first_step + steps - d) % depth], first, limit, spikes[slot, part], n_spikes[slot, part]
+                flying[step % depth], first, limit, spikes[step % ring, part], n_spikes[step % ring, part]
             )  # fmt: skip
-        return True
+        return done
 
     return advance

@@ -1,0 +1,290 @@
+"""Procedural wiring: the synapses of a spike are made from the slot map whenever it needs them, and stored nowhere.
+
+Arrival sums exist for one tile of neurons at a time (see :mod:`~twinbrain.kernels.deliver`). A spike's targets in its
+own voxel are generated when the tile that holds the voxel is updated, and added at once: the sums of a voxel are in
+the cache. Its targets in other voxels are generated once, by the thread that owns the spiking neuron, right after the
+neuron has fired, and sorted into one bucket per tile; every thread then adds the buckets of its tiles. So no thread
+generates a synapse that another one needs, and no sum is touched out of turn. Voxels that lie in more than one tile
+send everything through buckets.
+
+A bucket is a chain of pages in its thread's arena. A thread has one arena for every step at which events can be due
+(one more than the largest delay): those of one step are added while later ones are filled. If an arena cannot hold all
+that a step may send, nothing is sent, all threads stop after that step, and the caller goes on with larger arenas.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import njit
+
+from twinbrain.kernels.delay import steps_between
+from twinbrain.kernels.random import INLINE, U32, U64, wide_vectors
+from twinbrain.kernels.slots import (
+    BATCH,
+    FIRST,
+    LANES,
+    PAIR,
+    SIZE,
+    SLOTS,
+    SOURCE,
+    T,
+    W,
+    X,
+    to_pairs,
+    to_positions,
+    to_targets,
+)
+from twinbrain.kernels.sync import prefetch
+from twinbrain.kernels.update import LOG_BLOCK
+from twinbrain.kernels.wiring import weigh
+
+__all__ = ["PAGE", "add_bucket", "add_near", "send"]
+
+#: Events per page of an arena.
+PAGE = 512
+_LOG_PAGE = 9
+
+_LOG, _MASK = U32(LOG_BLOCK), U32((1 << LOG_BLOCK) - 1)
+_LOW = U64(0xFFFFFFFF)
+_AHEAD = 24  # events between the request of a sum and its use
+_PLAIN = {"nogil": True, "boundscheck": False, "error_model": "numpy"}
+
+
+@njit(**_PLAIN)
+def resolve(z, divide, n, e, ins, inverse, spaces, pointer, target, start, shift):
+    """Turn the first n out-slots of space e in the scratch space into targets and random bits."""
+    wide_vectors()
+    whole = (n + LANES - 1) // LANES * LANES
+    a = pointer[e]
+    b = pointer[e + 1]
+    to_positions(z, n, spaces[e])
+    to_pairs(z, whole, start[a:b])
+    to_targets(z, whole, divide, ins, inverse, target[a:b], shift[a:b])
+
+
+@njit(**INLINE)
+def push(t, w0, w1, slot, part, port, place, arenas):
+    """Append an event onto neuron t to the bucket of its tile, in the arena of a step."""
+    pages, following, head, tail, count, used, _ = arenas
+    block = np.int64(t >> _LOG)
+    bucket = np.int64(place[block, 0])
+    to = np.int64(place[block, 1]) + np.int64(t & _MASK) + port
+    k = count[slot, part, bucket]
+    at = k & (PAGE - 1)
+    page = np.int64(tail[slot, part, bucket])
+    if at == 0:
+        new = used[slot, part]
+        used[slot, part] = new + 1
+        if k > 0:
+            following[slot, part, page] = np.int32(new)
+        else:
+            head[slot, part, bucket] = np.int32(new)
+        tail[slot, part, bucket] = np.int32(new)
+        page = new
+    pages[slot, part, (page << _LOG_PAGE) + at] = (U64(to) << U64(32)) | U64(w0 | (w1 << 16))
+    count[slot, part, bucket] = k + 1
+
+
+@njit(**INLINE)
+def send_batch(z, divide, n, e, step, age, part, port, two_weights, wires, arenas):
+    """Send the synapses of n out-slots to the buckets of their targets' tiles, at the step when they are due."""
+    ins, inverse, spaces, pointer, target, start, shift, gains, _, _, _, _, place, _, _, delay = wires
+    voxel_of, matrix, positions, mm_per_step, most = delay
+    resolve(z, divide, n, e, ins, inverse, spaces, pointer, target, start, shift)
+    a = pointer[e]
+    ring = arenas[4].shape[0]
+    slot = (step + 1) % ring
+    home = voxel_of[e >> 1]
+    for i in range(n):
+        t = z[T + i]
+        k = a + np.int64(z[PAIR + i])
+        g = np.int64(gains[k]) if gains.shape[0] > 0 else 256
+        if g == 0 or t == z[SOURCE + i]:
+            continue
+        if most > 1:
+            lag = steps_between(voxel_of[target[k]], home, matrix, positions, mm_per_step, most)
+            if lag < age:
+                continue
+            slot = (step + lag) % ring
+        w0, w1 = weigh(z[W + i], g, two_weights)
+        push(t, w0, w1, slot, part, port, place, arenas)
+
+
+@njit(**INLINE)
+def send(
+    spikes, n_spikes, step, age, everything, part, z, divide, ports, row, two_weights, sign, wires, arenas
+):  # fmt: skip
+    """Generate the distant synapses of a thread's own spikes (ascending), and all of voxels that straddle tiles.
+
+    The spikes were fired at ``step``; only what is due ``age`` or more steps later is sent. ``row`` is the distance of
+    two ports' arrival sums, ``wires`` and ``arenas`` are those of ``Links``. First empties the arena that becomes
+    free, or ``everything``. Returns 0, or the number of events that an arena should hold if it is too small; then
+    nothing is sent.
+    """
+    ins, _, spaces, _, _, _, _, _, moved_pointer, moved_source, moved_target, moved_bits, place, straddles = wires[:14]
+    own_gain = wires[14]
+    pages, _, _, _, count, used, _ = arenas
+    ring = count.shape[0]
+    for slot in range(ring):
+        if everything or slot == (step - 1) % ring:
+            count[slot, part] = 0
+            used[slot, part] = 0
+    q = 0
+    need: Any = 0
+    for m in range(n_spikes):
+        j = np.int64(spikes[m])
+        while j >= np.int64(ins[q, FIRST]) + np.int64(ins[q, SIZE]):
+            q += 1
+        size = np.int64(ins[q, SIZE])
+        need += np.int64(spaces[2 * q + 1, SLOTS]) // size + 1
+        if straddles[q] != 0:
+            need += np.int64(spaces[2 * q, SLOTS]) // size + 1 + moved_pointer[q + 1] - moved_pointer[q]
+    asked: Any = used[:, part].max() + (need >> _LOG_PAGE) + 1 + count.shape[2]
+    if asked << _LOG_PAGE > pages.shape[2]:
+        return asked << _LOG_PAGE
+    m = 0
+    q = 0
+    while m < n_spikes:
+        j = np.int64(spikes[m])
+        while j >= np.int64(ins[q, FIRST]) + np.int64(ins[q, SIZE]):
+            q += 1
+        first = np.int64(ins[q, FIRST])
+        size = np.int64(ins[q, SIZE])
+        stop = m + 1
+        while stop < n_spikes and np.int64(spikes[stop]) < first + size:
+            stop += 1
+        home = straddles[q] != 0 and age == 1
+        for side in range(0 if home else 1, 2):
+            e = 2 * q + side
+            slots = np.int64(spaces[e, SLOTS])
+            if slots == 0:
+                continue
+            port = np.int64(ports[side] if sign[q] > 0 else ports[2]) * row
+            n = 0
+            for k in range(m, stop):
+                j = np.int64(spikes[k])
+                x = first + size - 1 - j if side else j - first
+                while x < slots:
+                    z[X + n] = U32(x)
+                    z[SOURCE + n] = U32(j)
+                    n += 1
+                    x += size
+                    if n == BATCH:
+                        send_batch(z, divide, n, e, step, age, part, port, two_weights, wires, arenas)
+                        n = 0
+            if n > 0:
+                send_batch(z, divide, n, e, step, age, part, port, two_weights, wires, arenas)
+        if home and own_gain[q] != 0:
+            port = np.int64(ports[0] if sign[q] > 0 else ports[2]) * row
+            o = moved_pointer[q]
+            for k in range(m, stop):
+                j = np.int64(spikes[k])
+                while o < moved_pointer[q + 1] and np.int64(moved_source[o]) < j:
+                    o += 1
+                while o < moved_pointer[q + 1] and np.int64(moved_source[o]) == j:
+                    w0, w1 = weigh(moved_bits[o], np.int64(own_gain[q]), two_weights)
+                    push(moved_target[o], w0, w1, (step + 1) % ring, part, port, place, arenas)
+                    o += 1
+        m = stop
+    return 0
+
+
+@njit(**INLINE)
+def add_bucket(bucket, acc, slot, part, arenas):
+    """Add the events that a part sent to a bucket for a step to the arrival sums of the tile."""
+    pages, following, head, _, count, _, _ = arenas
+    kind = acc.dtype.type
+    half = np.int64(acc.itemsize * 4)
+    left = count[slot, part, bucket]
+    page = np.int64(head[slot, part, bucket])
+    while left > 0:
+        here = pages[slot, part, page << _LOG_PAGE : (page + 1) << _LOG_PAGE]
+        n: Any = min(left, PAGE)
+        for i in range(n):
+            if i + _AHEAD < n:
+                prefetch(acc, np.int64(here[i + _AHEAD] >> U64(32)))
+            w = np.int64(here[i] & _LOW)
+            acc[here[i] >> U64(32)] += kind((w & 0xFFFF) | ((w >> 16) << half))
+        left -= n
+        if left > 0:
+            page = np.int64(following[slot, part, page])
+
+
+@njit(**INLINE)
+def near_batch(
+    z, divide, n, e, port, origin, acc, gains, two_weights, ins, inverse, spaces, pointer, target, start, shift
+):  # fmt: skip
+    """Add the synapses of n out-slots inside a voxel to the arrival sums of the tile that holds it."""
+    resolve(z, divide, n, e, ins, inverse, spaces, pointer, target, start, shift)
+    kind = acc.dtype.type
+    half = np.int64(acc.itemsize * 4)
+    a = pointer[e]
+    gained = gains.shape[0] > 0
+    for i in range(n):
+        t = z[T + i]
+        g = np.int64(gains[a + np.int64(z[PAIR + i])]) if gained else 256
+        w0, w1 = weigh(z[W + i], g, two_weights)
+        if t == z[SOURCE + i]:
+            w0 = 0
+            w1 = 0
+        acc[U64(U32(t - origin)) + U64(port)] += kind(w0 | (w1 << half))
+
+
+@njit(**INLINE)
+def add_near(spikes, m, n_spikes, limit, origin, row, acc, z, divide, ports, two_weights, sign, wires, q):
+    """Generate and add the synapses inside their voxels of a thread's own spikes from m on, below neuron ``limit``.
+
+    ``origin`` is the first neuron of the tile, q a population not after that of spike m. Returns (m, q) to go on from.
+    """
+    ins, inverse, spaces, pointer, target, start, shift, gains, moved_pointer = wires[:9]
+    moved_source, moved_target, moved_bits, _, straddles, own_gain, _ = wires[9:]
+    kind = acc.dtype.type
+    half = np.int64(acc.itemsize * 4)
+    while m < n_spikes and np.int64(spikes[m]) < limit:
+        j = np.int64(spikes[m])
+        while j >= np.int64(ins[q, FIRST]) + np.int64(ins[q, SIZE]):
+            q += 1
+        first = np.int64(ins[q, FIRST])
+        size = np.int64(ins[q, SIZE])
+        end = min(first + size, limit)
+        stop = m + 1
+        while stop < n_spikes and np.int64(spikes[stop]) < end:
+            stop += 1
+        if straddles[q] != 0:
+            m = stop
+            continue
+        slots = np.int64(spaces[2 * q, SLOTS])
+        port = np.int64(ports[0] if sign[q] > 0 else ports[2]) * row
+        n = 0
+        for k in range(m, stop):
+            j = np.int64(spikes[k])
+            x = j - first
+            while x < slots:
+                z[X + n] = U32(x)
+                z[SOURCE + n] = U32(j)
+                n += 1
+                x += size
+                if n == BATCH:
+                    near_batch(
+                        z, divide, n, 2 * q, port, U32(origin), acc, gains, two_weights, ins, inverse, spaces,
+                        pointer, target, start, shift
+                    )  # fmt: skip
+                    n = 0
+        if n > 0:
+            near_batch(
+                z, divide, n, 2 * q, port, U32(origin), acc, gains, two_weights, ins, inverse, spaces, pointer,
+                target, start, shift
+            )  # fmt: skip
+        o = moved_pointer[q]
+        for k in range(m, stop):
+            j = np.int64(spikes[k])
+            while o < moved_pointer[q + 1] and np.int64(moved_source[o]) < j:
+                o += 1
+            while o < moved_pointer[q + 1] and np.int64(moved_source[o]) == j:
+                w0, w1 = weigh(moved_bits[o], np.int64(own_gain[q]), two_weights)
+                acc[np.int64(moved_target[o]) - origin + port] += kind(w0 | (w1 << half))
+                o += 1
+        m = stop
+    return m, q
