@@ -106,7 +106,7 @@ class Evidence:
         others_seen (what the row's author knew of the inputs' and of the other regions' scored volumes), the scores
         bold_pcc_inputs, bold_pcc_noninputs, fc_pcc, fc_pcc_noninputs, fc_fnorm_rms, fc_mean,
         refiltered_pcc_inputs and refiltered_pcc_noninputs (both sides filtered), fc_pcc_other_half (FC against that of
-        the half of the recording without the scored volumes; in-sample where effective connectivity was fitted to it; in
+        the half of the recording without the scored volumes; in-sample for connectivity fitted to it; in
         the row ``recording`` that of the recorded volumes themselves, the ceiling), and over_copy, over_copy_low,
         over_copy_high: mean lead in PCC over the copy of the inputs, regions without input, with its 95 %
         block-bootstrap interval.
