@@ -21,17 +21,20 @@ __all__ = ["trial"]
 _LOG = logging.getLogger(__name__)
 
 #: Neurons of the largest trial, and the steps before anything is timed (the start is not typical).
-_LARGEST, _SETTLE = 300_000, 150
+_LARGEST, _SETTLE, _TIMED_S = 300_000, 100, 0.25
+#: Neurons per voxel from which a smaller network fires like a larger one, and the rate expected otherwise.
+_ALIKE, _EXPECTED_HZ = 100, 4.0
 #: Memory that building needs on top of what is kept, as a share of the stored synapses.
 _BUILD_EXTRA = 0.5
 
 
 @dataclass(frozen=True)
 class _Point:
-    """One trial size: wall time of a step, build time per synapse, bytes of all arrays, mean rate."""
+    """One trial size: wall time of a step without spikes, of a synaptic event, build time, bytes of all arrays."""
 
     neurons: int
-    step_s: float
+    silent_s: float
+    event_s: float
     build_s: float
     synapses: int
     wiring_bytes: int
@@ -39,15 +42,23 @@ class _Point:
     rate_hz: float
 
 
-def trial(network: Network, duration_s: float, *, members: int = 1, threads: int = 1, dt_ms: float = 1.0) -> Estimate:
+def trial(
+    network: Network,
+    duration_s: float,
+    *,
+    members: int = 1,
+    threads: int = 1,
+    dt_ms: float = 1.0,
+    rate_hz: float | None = None,
+) -> Estimate:
     """Estimate memory and wall time from a short trial of the same network with fewer neurons.
 
-    Three sizes are built and run for some hundred steps each: one of almost no neurons tells what every step costs
-    (voxels, BOLD, threads), the others what a neuron costs and how much more it costs in a larger network, where
-    memory is farther away; that growth is carried on as the logarithm of the size. Memory is the bytes of all arrays of
-    the trials, a straight line in the number of neurons, on top of what this process holds. A network that is not
-    larger than the largest trial is measured itself. Takes a few seconds, longer the first time on a machine, when
-    kernels are compiled.
+    Three sizes are built. Each runs some hundred steps without background current, so that nothing fires, and some
+    with it: what a neuron costs and what a synaptic event costs. The smallest, of almost no neurons, tells what every
+    step costs besides (voxels, BOLD, threads); how much more a neuron and an event cost in a larger network, where
+    memory is farther away, is carried on as the logarithm of the size. Memory is the bytes of all arrays, a straight
+    line in the number of neurons, on top of what this process holds. A network that is not larger than the largest
+    trial is measured itself. Takes some seconds, longer the first time on a machine, when kernels are compiled.
 
     Parameters
     ----------
@@ -56,6 +67,9 @@ def trial(network: Network, duration_s: float, *, members: int = 1, threads: int
         Simulated time of the run, warm-up included.
     members, threads, dt_ms
         Of the run.
+    rate_hz
+        Mean rate to expect. Default: that of the largest trial if it has at least 100 neurons per voxel; a network
+        with fewer has other dynamics than the one it stands for, and 4 Hz is taken.
 
     Examples
     --------
@@ -70,14 +84,14 @@ def trial(network: Network, duration_s: float, *, members: int = 1, threads: int
     small, large = points[0], points[-1]
     middle = points[-2] if len(points) > 1 else large
     n = network.neurons
-    per_neuron = (middle.step_s - small.step_s) / max(middle.neurons - small.neurons, 1)
-    base = max(small.step_s - max(per_neuron, 0.0) * small.neurons, 0.0)
-    if large.neurons == n:
-        step = large.step_s
-    else:
-        cost = [max(p.step_s - base, 0.05 * p.step_s) / p.neurons for p in (middle, large)]
-        growth = max(cost[1] - cost[0], 0.0) / np.log(large.neurons / middle.neurons)
-        step = base + n * min(cost[1] + growth * float(np.log(n / large.neurons)), 3 * cost[1])
+    if rate_hz is None:
+        like = large.neurons == n or large.neurons >= _ALIKE * len(network.brain.voxels)
+        rate_hz = large.rate_hz if like else _EXPECTED_HZ
+    per_neuron = (middle.silent_s - small.silent_s) / max(middle.neurons - small.neurons, 1)
+    base = max(small.silent_s - max(per_neuron, 0.0) * small.neurons, 0.0)
+    update = _at(n, [(p.neurons, max(p.silent_s - base, 0.05 * p.silent_s) / p.neurons) for p in (middle, large)])
+    event = _at(n, [(p.neurons, p.event_s) for p in (middle, large)])
+    step = base + update * n + event * network.synapses * rate_hz * 1e-3 * few
     held = psutil.Process().memory_info().rss
     wiring = large.wiring_bytes / large.synapses * network.synapses if large.synapses else 0.0
     other = _line(small.neurons, large.neurons, small.other_bytes, large.other_bytes, n) * members / few
@@ -89,9 +103,18 @@ def trial(network: Network, duration_s: float, *, members: int = 1, threads: int
         memory_gb=(held + wiring + other) / 1e9,
         build_s=large.build_s / max(large.synapses, 1) * network.synapses,
         run_s=step * duration_s * 1000.0 * members / few,
-        profile=f"measured with {large.neurons:,} neurons at {large.rate_hz:.1f} Hz on {threads} thread"
-        + ("s" if threads > 1 else ""),
+        profile=f"measured with {large.neurons:,} neurons on {threads} thread{'s' if threads > 1 else ''}, "
+        f"for {rate_hz:.1f} Hz",
     )
+
+
+def _at(neurons: int, points: list[tuple[int, float]]) -> float:
+    """Carry a cost on to a larger network, as the logarithm of the size; at most three times the last."""
+    (n0, c0), (n1, c1) = points
+    if n1 == n0 or neurons == n1:
+        return c1
+    growth = max(c1 - c0, 0.0) / float(np.log(n1 / n0))
+    return min(c1 + growth * float(np.log(neurons / n1)), 3 * c1)
 
 
 def _trial_sizes(network: Network) -> list[int]:
@@ -111,22 +134,41 @@ def _measure(network: Network, neurons: int, members: int, threads: int, dt_ms: 
     start = time.perf_counter()
     wiring = net.wire(threads)
     build = time.perf_counter() - start
+    silent = net.scaled(parameters=net.set.changed(background_mean=0.0, background_std=0.0))
+    resting = Simulation(silent, members=members, threads=threads, dt_ms=dt_ms, wiring=wiring)
+    silent_s, _ = _step_s(resting)
+    del resting
     engine = Simulation(net, members=members, threads=threads, dt_ms=dt_ms, wiring=wiring)
+    step_s, rate = _step_s(engine)
+    events = net.synapses * members * rate * engine.exchange_ms * 1e-3
+    arrays = _array_bytes(engine), _array_bytes(wiring)
+    point = _Point(
+        neurons=neurons,
+        silent_s=silent_s,
+        event_s=max(step_s - silent_s, 0.0) / events if events else 0.0,
+        build_s=build,
+        synapses=net.synapses,
+        wiring_bytes=arrays[1],
+        other_bytes=arrays[0] - arrays[1],
+        rate_hz=rate,
+    )
+    _LOG.debug("trial: %s", point)
+    return point
+
+
+def _step_s(engine: Simulation) -> tuple[float, float]:
+    """Return wall time of an exchange interval, the best of some, and the mean rate meanwhile."""
     engine.advance(_SETTLE)
     engine.rate()
     best, steps, spent = np.inf, 20, 0.0
-    while spent < 0.4:
+    while spent < _TIMED_S:
         start = time.perf_counter()
         engine.advance(steps)
         seconds = time.perf_counter() - start
         best, spent = min(best, seconds / steps), spent + seconds
         steps = min(400, max(20, int(0.1 / best)))
-    rate = float((engine.rate() * engine.voxel_size).sum() / (engine.voxel_size.sum() * members))
-    point = _Point(
-        neurons, best, build, net.synapses, _array_bytes(wiring), _array_bytes(engine) - _array_bytes(wiring), rate
-    )
-    _LOG.debug("trial: %s", point)
-    return point
+    rate = float((engine.rate() * engine.voxel_size).sum() / (engine.voxel_size.sum() * len(engine.members)))
+    return best, rate
 
 
 def _array_bytes(thing: Any, seen: set[int] | None = None) -> int:
