@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from twinbrain.data.images import check_nifti_head
 from twinbrain.data.safety import check_memory, file_size, reading
 from twinbrain.errors import InputError
 
@@ -70,6 +71,7 @@ def _load(path: Path, what: str) -> tuple[Any, npt.NDArray[Any], list[Any]]:
     import nibabel as nib
 
     size = file_size(path)
+    check_nifti_head(path, what)
     with reading(path, what):
         plain: Any = nib.Nifti2Image.from_filename(path)
         shape = tuple(int(n) for n in plain.shape)

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.sparse import coo_array, csc_array, csr_array, issparse
 
+from twinbrain.data.mat5 import read_mat5
 from twinbrain.data.safety import check_memory, file_size, open_zip, read_member, reading
 from twinbrain.errors import InputError, nearest
 
@@ -112,7 +113,7 @@ def read_arrays(path: str | Path) -> Arrays:
         is_hdf5 = head.startswith(_HDF5_START) or head[512:520] == _HDF5_START
         if not is_hdf5 and suffix != ".mat":
             raise InputError(f"{path}: this is no HDF5 file (it does not begin like one); give the right file.")
-        found = _hdf5(path, matlab=suffix == ".mat") if is_hdf5 else _mat(path)
+        found = _hdf5(path, matlab=suffix == ".mat") if is_hdf5 else read_mat5(path)
     else:
         raise InputError(f"{path}: the name does not end in {', '.join(CONTAINERS)}; give one of these.")
     numbers: dict[str, Any] = {}
@@ -162,38 +163,6 @@ def _npz(path: Path) -> Iterator[tuple[str, Any]]:
         for name in archive.namelist():
             if name.endswith(".npy"):
                 yield name[:-4], _npy(path, name[:-4], read_member(archive, name))
-
-
-def _mat(path: Path) -> Iterator[tuple[str, Any]]:
-    """MATLAB v5: first the sizes, then the arrays of numbers and text; cells, structs and objects are not read."""
-    from scipy.io import loadmat, whosmat
-
-    size = file_size(path)
-    with reading(path, "a MATLAB file"):
-        table = whosmat(path)
-    if len(table) > _MOST_ARRAYS:
-        raise InputError(f"{path}: {len(table)} arrays are in it, at most {_MOST_ARRAYS} are expected.")
-    for name, shape, kind in table:
-        if kind not in ("double", "single", "char", "logical", "sparse") and not kind.startswith(("int", "uint")):
-            yield name, f"it is a MATLAB {kind}, of which nothing is read; save plain matrices"
-            continue
-        expected = math.prod(shape) * (8 if kind != "sparse" else 0)
-        if expected > size * _MOST_RATIO or min(shape, default=0) < 0:
-            raise InputError(
-                f"{path}: array '{name}' announces {' x '.join(map(str, shape))} numbers, which {size} bytes cannot "
-                "hold; the file is damaged, so save it again."
-            )
-        check_memory(path, expected, f"array '{name}'")
-        with reading(path, "a MATLAB file"):
-            content = loadmat(path, variable_names=[name], squeeze_me=False, struct_as_record=True)
-            value = content.get(name)
-            if value is None:
-                raise InputError(f"{path}: array '{name}' cannot be read; the file is damaged, so save it again.")
-            if not issparse(value) and (not isinstance(value, np.ndarray) or value.dtype.hasobject):
-                value = "it holds objects, which are never read"
-            elif issparse(value):
-                value = _checked_sparse(path, value)
-        yield name, value
 
 
 def _hdf5(path: Path, *, matlab: bool) -> Iterator[tuple[str, Any]]:

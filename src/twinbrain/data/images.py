@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ Float = npt.NDArray[np.float64]
 
 _SUFFIXES = (".nii", ".nii.gz", ".mgh", ".mgz")
 _SPACING_MM = (0.05, 30.0)
+_MOST_HEAD = 512 << 20  # bytes before the numbers of a compressed image
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,6 +109,8 @@ def load_volume(path: str | Path, *, dimensions: tuple[int, ...] = (3,), what: s
     size = file_size(path)
     if not path.name.endswith(_SUFFIXES):
         raise InputError(f"{path}: the name does not end in {', '.join(_SUFFIXES)}; give {what} as NIfTI or MGH.")
+    if path.suffix not in (".mgh", ".mgz"):
+        check_nifti_head(path, what)
     with reading(path, what):
         kind: Any = nib.MGHImage if path.suffix in (".mgh", ".mgz") else _nifti_class(path)
         image = kind.from_filename(path)
@@ -142,6 +146,51 @@ def load_volume(path: str | Path, *, dimensions: tuple[int, ...] = (3,), what: s
         )
     _check_affine(path, affine)
     return Volume(path, shape, affine, _reshaped(image, shape))
+
+
+def check_nifti_head(path: Path, what: str) -> None:
+    """Compare the place of the numbers and the lengths of the extensions in front of them with the file.
+
+    Raises
+    ------
+    InputError
+        If the header is none, or announces more than the file can hold.
+    """
+    import gzip
+
+    size = file_size(path)
+    most = min(size * 1032, _MOST_HEAD) if path.suffix == ".gz" else size
+    opener: Any = gzip.open if path.suffix == ".gz" else open
+    with reading(path, what), opener(path, "rb") as file:
+        head = file.read(544)
+        if len(head) < 352:
+            raise InputError(f"{path}: this cannot be read as {what} (it is too short for a header); copy it again.")
+        for order in ("<", ">"):
+            length = struct.unpack(f"{order}i", head[:4])[0]
+            if length == 348:
+                place, start = float(struct.unpack(f"{order}f", head[108:112])[0]), 348
+                break
+            if length == 540 and len(head) == 544:
+                place, start = float(struct.unpack(f"{order}q", head[168:176])[0]), 540
+                break
+        else:
+            raise InputError(
+                f"{path}: this cannot be read as {what} (it does not begin like NIfTI); give the right file."
+            )
+        if not 0 <= place <= most:
+            raise InputError(
+                f"{path}: the header says that the numbers begin at byte {place:g}, but the file has {size}; it is "
+                "damaged, so make it again."
+            )
+        flag, at = head[start], start + 4
+        while flag and at + 8 <= place:
+            file.seek(at)
+            extension = struct.unpack(f"{order}i", file.read(4))[0]
+            if not 8 <= extension <= place - at:
+                raise InputError(
+                    f"{path}: an extension of its header has {extension} bytes; it is damaged, so make it again."
+                )
+            at += extension
 
 
 def _nifti_class(path: Path) -> Any:

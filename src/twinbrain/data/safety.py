@@ -13,6 +13,7 @@ import json
 import os
 import stat
 import struct
+import tokenize
 import warnings
 import zipfile
 import zlib
@@ -50,6 +51,7 @@ DAMAGED: tuple[type[Exception], ...] = (
     ExpatError,
     csv.Error,
     struct.error,
+    tokenize.TokenError,
     zipfile.BadZipFile,
     zlib.error,
 )
