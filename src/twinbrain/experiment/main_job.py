@@ -338,7 +338,7 @@ class _Job:
         return made
 
     @contextlib.contextmanager
-    def follow(self, label: str) -> Iterator[Callable[[int, int], None]]:
+    def follow(self, label: str, unit: str = "TR") -> Iterator[Callable[[int, int], None]]:
         """Give the work a function to tell how far it is, which also stops it when that was asked for."""
         with contextlib.ExitStack() as stack:
             tracker: Tracker | None = None
@@ -348,7 +348,7 @@ class _Job:
                 nonlocal tracker, last
                 if tracker is None:  # what an earlier session did is known only now
                     last = done - 1
-                    tracker = stack.enter_context(track(total, label, progress=self.progress, done=last))
+                    tracker = stack.enter_context(track(total, label, unit, progress=self.progress, done=last))
                 tracker.update(done - last)
                 last = done
                 self.stop.check()
@@ -360,7 +360,7 @@ def _calibrate(job: _Job) -> xr.Dataset:
     """Find the working point, and the background mean of the twin's size and wiring."""
     wanted, ready, execution = job.study.calibration, job.ready, job.study.execution
     how: dict[str, Any] = {"seed": wanted.seed, "threads": execution.threads, "dt_ms": execution.dt_ms}
-    with job.follow("calibration") as tell:
+    with job.follow("calibration", "trials") as tell:
         point = calibrate(
             ready.network,
             job.study.assimilation.inputs,

@@ -150,7 +150,11 @@ def _draw_margin(axis: Any, data: xr.Dataset) -> None:
         if end != "holds":
             axis.annotate(end, (x, y), xytext=(-4, 6), textcoords="offset points", fontsize=8.5, ha="right")
     axis.axhline(10, color=style.RECORDED, linewidth=0.8, dashes=(4, 2))
-    axis.set_yscale("log")
+    if max(shown) > 100:
+        axis.set_yscale("log")
+    else:
+        axis.set_ylim(0, max(11.0, 1.15 * max(shown)))
+    axis.set_xlim(0.98, max(1.2, 1.03 * max(factors)))
     _label(axis, "Margin", "gain, relative to the working point", "Fano factor, 4 ms")
 
 
