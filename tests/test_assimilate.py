@@ -481,6 +481,7 @@ def replayed(drives: list[xr.DataArray], repeats: int = 2) -> list[Array]:
     return list(np.stack(bold, axis=1))
 
 
+@pytest.mark.slow
 def test_spiking_voxels_follow_band_noise_as_published() -> None:
     """Forecast PCC 0.85 to 0.97 and RMSE 0.0046 are the reference figures of this set-up."""
     fit = assimilate(

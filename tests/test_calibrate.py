@@ -211,6 +211,7 @@ def test_fast_excitation_with_a_strong_loop_is_synchronous() -> None:
         calibrate(network("nsr", long_range_gain=1.9), nmda_share=0.0)
 
 
+@pytest.mark.slow
 def test_synchrony_is_measured_where_the_mean_field_sees_none() -> None:
     with pytest.raises(InputError, match=r"Fano factor .* in 4-ms bins is [\d,]+, expected below 10; raise nmda_share"):
         calibrate(network("nsr"), nmda_share=0.0, loop_gain=0.25)

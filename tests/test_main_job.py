@@ -153,7 +153,8 @@ def test_the_comparison_of_runs_can_fail(finished: Path, tmp_path: Path) -> None
         assert_same_arrays(other, finished)
 
 
-@pytest.mark.parametrize("stage", ["assimilate", pytest.param("twin", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("stage", ["assimilate", "twin"])
 def test_a_killed_run_goes_on_to_the_same_results(study: Study, finished: Path, tmp_path: Path, stage: str) -> None:
     file, out = tmp_path / "study.toml", tmp_path / "out"
     file.write_text(to_toml(study))

@@ -92,6 +92,7 @@ def test_rate_of_a_random_network(p: ParameterSet, dt_ms: float, rate: float) ->
     assert network_rate(p, dt_ms, seed=2) == pytest.approx(rate, rel=0.10)
 
 
+@pytest.mark.slow
 def test_four_channel_network_has_no_single_rate() -> None:
     """Published: 20.7 Hz, one network. Wirings differ by 2.5 Hz (sd), slow inhibition keeping each at its own rate.
 

@@ -80,7 +80,7 @@ def test_a_fit_is_one_line_and_a_short_table(count: int) -> None:
     assert "\n" not in shown
     assert len(shown) < 120
     assert shown.startswith(f"Fit({count} input{'' if count == 1 else 's'} (<r0>")
-    assert shown.endswith("400 volumes of 0.72 s, 30 members)")
+    assert shown.endswith("400 volumes of 0.72 s, vw-dhmda, 30 members)")
     cells = Cells(fit._repr_html_())
     assert cells.said == [shown, "replaced", "none", "forecast pcc inputs", "0.988"]
 

@@ -203,7 +203,9 @@ CASES: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize(
+    "case", [pytest.param(c, marks=pytest.mark.slow if c in ("wide sums", "stronger", "gain") else ()) for c in CASES]
+)
 def test_procedural_wiring_gives_the_same_spikes(case: str) -> None:
     net = network(**CASES[case])
     stored = spikes(net, wiring="stored")

@@ -119,6 +119,7 @@ def test_sixty_streams_at_a_family_wise_level() -> None:
     assert np.abs(frozen).min() > limit
 
 
+@pytest.mark.slow
 def test_tails_are_those_of_a_normal_distribution() -> None:
     z = np.concatenate([normals_numpy(np.arange(2**20), step, derive_key(8, "noise")) for step in range(12)])
     for bound in (3.0, 3.5, 4.0, 4.5):

@@ -433,6 +433,7 @@ def test_regions_are_ordered_by_hemisphere_then_system(example: Example) -> None
     assert blocks[-1][0] == "R Deep nuclei"
 
 
+@pytest.mark.slow
 def test_same_result_same_page() -> None:
     def page_of(seed: int) -> str:
         return render(without(make_example(bases=2, volumes=80, seed=seed), "brain", "laminar"))
@@ -465,6 +466,7 @@ def test_report_of_a_folder_that_is_none_says_so(tmp_path: Path) -> None:
         report(tmp_path / "nowhere")
 
 
+@pytest.mark.slow
 def test_whole_brain_page_is_small_and_quick() -> None:
     whole = make_example(volumes=1200)
     started = time.process_time()

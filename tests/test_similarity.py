@@ -234,6 +234,7 @@ def test_regions_of_one_side_only_are_left_out_and_noted() -> None:
     assert compare(noisy(x), x, ["R2"], bootstrap=100).to_dict()["notes"] == []
 
 
+@pytest.mark.slow
 def test_interval_of_a_short_run_holds_the_truth_as_often_as_promised() -> None:
     from twinbrain.analyse._numeric import pearson, standardise
     from twinbrain.analyse._scores import _interval

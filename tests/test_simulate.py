@@ -274,9 +274,10 @@ def test_wiring_of_another_network_and_inputs_without_neurons_are_refused() -> N
 def test_machine_code_is_made_anew_when_any_kernel_changes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Numba itself looks at the file of the outermost function only."""
     constants = Simulation(network(neurons=100)).layout.constants
-    old = deliver.make_advance.__wrapped__(constants)
+    kind = (False, True, 8)  # stored lists of two weights of 8 bits
+    old = deliver.make_advance.__wrapped__(constants, *kind)
     monkeypatch.setattr(deliver, "source_checksum", lambda: 1)
-    new = deliver.make_advance.__wrapped__(constants)
+    new = deliver.make_advance.__wrapped__(constants, *kind)
     cells = [[c.cell_contents for c in f.py_func.__closure__] for f in (old, new)]
     assert cells[0] != cells[1]  # part of the key of the cache
     assert (*constants, 1) in cells[1]

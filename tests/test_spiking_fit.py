@@ -47,6 +47,7 @@ def each_correlation(fit: Fit, drive: Drive) -> Array:
     return np.array([np.corrcoef(x, y)[0, 1] for x, y in zip(a.T, b.T, strict=True)])
 
 
+@pytest.mark.slow
 def test_the_inverse_recovers_the_drives_of_a_spiking_network() -> None:
     """The whole experiment, 90 regions with ten inputs of 1,000 neurons each, found r 0.974 and a bias of -0.001."""
     drive, bold = person(24, 2, 90, 500)
