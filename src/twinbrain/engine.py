@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -11,8 +12,9 @@ from numpy.typing import NDArray
 
 from twinbrain.errors import InputError, nearest
 from twinbrain.kernels.deliver import TILE_BYTES, make_advance
-from twinbrain.kernels.random import derive_key, normals_numpy, uniforms_numpy
-from twinbrain.kernels.slots import SlotMap
+from twinbrain.kernels.initial import make_initial
+from twinbrain.kernels.random import derive_key
+from twinbrain.kernels.slots import BATCH, SCRATCH, SlotMap
 from twinbrain.kernels.update import BLOCK, PARAMETERS, ROW_OU, ROW_V, STRIDE
 from twinbrain.kernels.wiring import Wiring
 from twinbrain.links import Links, choose_wiring
@@ -126,7 +128,6 @@ class Simulation:
     def _allocate(self) -> None:
         network, n = self.network, self.network.neurons
         a = network.anatomy
-        self._population_of = np.repeat(np.arange(len(a.size), dtype=np.int32), a.size)
         self._population_first = np.append(a.first, n)
         self._sign = a.sign[a.kind[a.voxel], a.local]
         voxel_size = np.add.reduceat(a.size, a.voxel_population[:-1])
@@ -159,6 +160,12 @@ class Simulation:
         if not self._advance.signatures:
             _LOG.info("loading the kernels for this network; the first time on a machine they are compiled (10-20 s)")
 
+    @cached_property
+    def _population_of(self) -> NDArray[np.int32]:
+        """Population of every neuron; made only if something needs it."""
+        size = self.network.anatomy.size
+        return np.repeat(np.arange(len(size), dtype=np.int32), size)
+
     def _workspace(self) -> tuple[NDArray[Any], ...]:
         """Return what one thread writes for itself: arrival sums of a tile, noise, parameters of a block, spikes."""
         layout = self.layout
@@ -170,6 +177,8 @@ class Simulation:
             aligned((BLOCK,), np.float32),
             aligned((len(layout.by_population) * STRIDE + 16,), np.float32),
             aligned((BLOCK,), np.uint8),
+            aligned((SCRATCH,), np.uint32),
+            aligned((BATCH,), np.float64),
         )
 
     def _row_of(self, name: str) -> int:
@@ -193,14 +202,20 @@ class Simulation:
 
     def _initial_state(self) -> None:
         """V uniform between reset and threshold, noise at its stationary distribution, no arrivals."""
-        n = self.network.neurons
-        ids = np.arange(n, dtype=np.int64)
-        low, high = (self.network.parameter(k)[self._population_of] for k in ("reset_mv", "threshold_mv"))
-        std = self.network.parameter("background_std")[self._population_of]
+        get, parts = self.network.parameter, self.threads
+        rows = get("reset_mv"), get("threshold_mv"), get("background_std")
+        edges = np.linspace(0, self.n_blocks, parts + 1).astype(np.int64)
+        initial = make_initial()
         for k, member in enumerate(self.members):
-            key = derive_key(self.seed, "initial", member)
-            self._put(ROW_V, (low + (high - low) * uniforms_numpy(ids, 0, key)).astype(np.float32), k)
-            self._put(ROW_OU, (std * normals_numpy(ids, 1, key)).astype(np.float32), k)
+            key = [np.uint64(x) for x in derive_key(self.seed, "initial", member)]
+
+            def fill(part: int, k: int = k, key: list[np.uint64] = key) -> None:
+                initial(
+                    self._state[k], edges[part], edges[part + 1], self.network.neurons, self._population_first, *rows,
+                    *key
+                )  # fmt: skip
+
+            run_threads(fill, parts)
 
     def _place_inputs(self, inputs: tuple[str, ...], shape: float) -> None:
         brain, a = self.network.brain, self.network.anatomy
@@ -470,7 +485,8 @@ class Simulation:
             v = self._samples_of[m]
             held = v < -500.0
             if held.any():
-                reset = self.network.parameter("reset_mv")[self._population_of[self._sampled]]
+                own = np.searchsorted(self._population_first, self._sampled, side="right") - 1
+                reset = self.network.parameter("reset_mv")[own]
                 v[:] = np.where(held, reset.astype(np.float32), v)
 
     def bold(self) -> Float:

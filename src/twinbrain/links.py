@@ -150,7 +150,7 @@ class Links:
             np.zeros((steps, parts, tiles), np.int32),
             np.zeros((steps, parts, tiles), np.int32),
             np.zeros((steps, parts, tiles), np.int64),
-            np.zeros((steps, parts), np.int64),
+            np.zeros((steps, parts, 1), np.int64),
             np.zeros((steps, parts), np.int64),
         )
 

@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 from numba import njit
 
+from twinbrain.kernels.borrow import borrow
 from twinbrain.kernels.procedural import add_bucket, add_near, send
 from twinbrain.kernels.random import INLINE, U32, U64, source_checksum
-from twinbrain.kernels.slots import BATCH, SCRATCH
 from twinbrain.kernels.sync import barrier, prefetch
 from twinbrain.kernels.update import BLOCK, LOG_BLOCK, PORTS, compact, spread, step_block
 
@@ -195,10 +195,13 @@ def make_advance(R: tuple[int, ...], procedural: bool, two_weights: bool, bits: 
 
     @njit(nogil=True, boundscheck=False, error_model="numpy", cache=True)
     def advance(
-        part, threads, blocks, begin, steps, first_step, substeps, n_neurons, state, flying, acc, z, q, fired, c,
-        table, k0, k1, wires, arenas, population_first, sign, voxel_of, ports, spikes, n_spikes, counter, counts,
-        voxel_counts, recorded, record_step, record_id, n_recorded, sampled, samples
+        part, threads, blocks, begin, steps, first_step, substeps, n_neurons, state, flying, acc, z, q, fired, slots,
+        divide, c, table, k0, k1, wires, arenas, population_first, sign, voxel_of, ports, spikes, n_spikes, counter,
+        counts, voxel_counts, recorded, record_step, record_id, n_recorded, sampled, samples
     ):  # fmt: skip
+        state, flying, acc, z, q, fired = borrow((state, flying, acc, z, q, fired))
+        slots, divide, c, table, wires, arenas = borrow((slots, divide, c, table, wires, arenas))
+        population_first, sign, spikes, n_spikes = borrow((population_first, sign, spikes, n_spikes))
         b0 = blocks[part]
         b1 = blocks[part + 1]
         first = b0 * _B
@@ -215,8 +218,6 @@ def make_advance(R: tuple[int, ...], procedural: bool, two_weights: bool, bits: 
             step = first_step + begin - d
             n_spikes[step % ring, part] = read_bits(flying[step % depth], first, limit, spikes[step % ring, part])
         if procedural:
-            slots = np.zeros(SCRATCH, np.uint32)
-            divide = np.zeros(BATCH)
             flat = acc.reshape(-1)
             buckets = arenas[4].shape[2] // threads * part
             asked = 0

@@ -20,7 +20,7 @@ import numpy as np
 from numba import njit
 
 from twinbrain.kernels.delay import steps_between
-from twinbrain.kernels.random import INLINE, U32, U64, wide_vectors
+from twinbrain.kernels.random import INLINE, U32, U64
 from twinbrain.kernels.slots import (
     BATCH,
     FIRST,
@@ -55,7 +55,6 @@ _PLAIN = {"nogil": True, "boundscheck": False, "error_model": "numpy"}
 @njit(**_PLAIN)
 def resolve(z, divide, n, e, ins, inverse, spaces, pointer, target, start, shift):
     """Turn the first n out-slots of space e in the scratch space into targets and random bits."""
-    wide_vectors()
     whole = (n + LANES - 1) // LANES * LANES
     a = pointer[e]
     b = pointer[e + 1]
@@ -65,51 +64,61 @@ def resolve(z, divide, n, e, ins, inverse, spaces, pointer, target, start, shift
 
 
 @njit(**INLINE)
-def push(t, w0, w1, slot, part, port, place, arenas):
-    """Append an event onto neuron t to the bucket of its tile, in the arena of a step."""
-    pages, following, head, tail, count, used, _ = arenas
-    block = np.int64(t >> _LOG)
-    bucket = np.int64(place[block, 0])
-    to = np.int64(place[block, 1]) + np.int64(t & _MASK) + port
-    k = count[slot, part, bucket]
+def push(t, w0, w1, port, place, pages, following, head, tail, count, used):
+    """Append an event onto neuron t to the bucket of its tile; the arrays are those of one step and one part."""
+    block = t >> _LOG
+    bucket = place[block, 0]
+    to = U32(U32(place[block, 1] + U32(t & _MASK)) + port)
+    k = count[bucket]
     at = k & (PAGE - 1)
-    page = np.int64(tail[slot, part, bucket])
+    page = np.int64(tail[bucket])
     if at == 0:
-        new = used[slot, part]
-        used[slot, part] = new + 1
+        new = used[0]
+        used[0] = new + 1
         if k > 0:
-            following[slot, part, page] = np.int32(new)
+            following[page] = np.int32(new)
         else:
-            head[slot, part, bucket] = np.int32(new)
-        tail[slot, part, bucket] = np.int32(new)
+            head[bucket] = np.int32(new)
+        tail[bucket] = np.int32(new)
         page = new
-    pages[slot, part, (page << _LOG_PAGE) + at] = (U64(to) << U64(32)) | U64(w0 | (w1 << 16))
-    count[slot, part, bucket] = k + 1
+    pages[U64((page << _LOG_PAGE) + at)] = (U64(to) << U64(32)) | U64(w0 | (w1 << 16))
+    count[bucket] = k + 1
 
 
 @njit(**INLINE)
-def send_batch(z, divide, n, e, step, age, part, port, two_weights, wires, arenas):
+def send_batch(
+    z, divide, n, e, step, age, part, port, two_weights, ins, inverse, spaces, pointer, target, start, shift, gains,
+    place, voxel_of, matrix, positions, mm_per_step, most, pages, following, head, tail, count, used
+):  # fmt: skip
     """Send the synapses of n out-slots to the buckets of their targets' tiles, at the step when they are due."""
-    ins, inverse, spaces, pointer, target, start, shift, gains, _, _, _, _, place, _, _, delay = wires
-    voxel_of, matrix, positions, mm_per_step, most = delay
     resolve(z, divide, n, e, ins, inverse, spaces, pointer, target, start, shift)
     a = pointer[e]
-    ring = arenas[4].shape[0]
-    slot = (step + 1) % ring
+    ring = count.shape[0]
+    if most == 1:  # all are due at the next step
+        slot = (step + 1) % ring
+        own_pages, own_following, own_used = pages[slot, part], following[slot, part], used[slot, part]
+        own_head, own_tail, own_count = head[slot, part], tail[slot, part], count[slot, part]
+        for i in range(n):
+            t = z[T + i]
+            g = np.int64(gains[a + np.int64(z[PAIR + i])]) if gains.shape[0] > 0 else 256
+            if g != 0 and t != z[SOURCE + i]:
+                w0, w1 = weigh(z[W + i], g, two_weights)
+                push(t, w0, w1, port, place, own_pages, own_following, own_head, own_tail, own_count, own_used)
+        return
     home = voxel_of[e >> 1]
     for i in range(n):
         t = z[T + i]
         k = a + np.int64(z[PAIR + i])
         g = np.int64(gains[k]) if gains.shape[0] > 0 else 256
-        if g == 0 or t == z[SOURCE + i]:
+        lag = steps_between(voxel_of[target[k]], home, matrix, positions, mm_per_step, most)
+        if g == 0 or t == z[SOURCE + i] or lag < age:
             continue
-        if most > 1:
-            lag = steps_between(voxel_of[target[k]], home, matrix, positions, mm_per_step, most)
-            if lag < age:
-                continue
-            slot = (step + lag) % ring
+        slot = (step + lag) % ring
         w0, w1 = weigh(z[W + i], g, two_weights)
-        push(t, w0, w1, slot, part, port, place, arenas)
+        push(
+            t, w0, w1, port, place, pages[slot, part], following[slot, part], head[slot, part], tail[slot, part],
+            count[slot, part], used[slot, part]
+        )  # fmt: skip
 
 
 @njit(**INLINE)
@@ -123,14 +132,14 @@ def send(
     free, or ``everything``. Returns 0, or the number of events that an arena should hold if it is too small; then
     nothing is sent.
     """
-    ins, _, spaces, _, _, _, _, _, moved_pointer, moved_source, moved_target, moved_bits, place, straddles = wires[:14]
-    own_gain = wires[14]
-    pages, _, _, _, count, used, _ = arenas
+    ins, inverse, spaces, pointer, target, start, shift, gains, moved_pointer, moved_source = wires[:10]
+    moved_target, moved_bits, place, straddles, own_gain, (voxel_of, matrix, positions, mm_per_step, most) = wires[10:]
+    pages, following, head, tail, count, used, _ = arenas
     ring = count.shape[0]
     for slot in range(ring):
         if everything or slot == (step - 1) % ring:
             count[slot, part] = 0
-            used[slot, part] = 0
+            used[slot, part, 0] = 0
     q = 0
     need: Any = 0
     for m in range(n_spikes):
@@ -141,7 +150,7 @@ def send(
         need += np.int64(spaces[2 * q + 1, SLOTS]) // size + 1
         if straddles[q] != 0:
             need += np.int64(spaces[2 * q, SLOTS]) // size + 1 + moved_pointer[q + 1] - moved_pointer[q]
-    asked: Any = used[:, part].max() + (need >> _LOG_PAGE) + 1 + count.shape[2]
+    asked: Any = used[:, part, 0].max() + (need >> _LOG_PAGE) + 1 + count.shape[2]
     if asked << _LOG_PAGE > pages.shape[2]:
         return asked << _LOG_PAGE
     m = 0
@@ -161,7 +170,7 @@ def send(
             slots = np.int64(spaces[e, SLOTS])
             if slots == 0:
                 continue
-            port = np.int64(ports[side] if sign[q] > 0 else ports[2]) * row
+            port = U32(np.int64(ports[side] if sign[q] > 0 else ports[2]) * row)
             n = 0
             for k in range(m, stop):
                 j = np.int64(spikes[k])
@@ -172,12 +181,21 @@ def send(
                     n += 1
                     x += size
                     if n == BATCH:
-                        send_batch(z, divide, n, e, step, age, part, port, two_weights, wires, arenas)
+                        send_batch(
+                            z, divide, n, e, step, age, part, port, two_weights, ins, inverse, spaces, pointer, target,
+                            start, shift, gains, place, voxel_of, matrix, positions, mm_per_step, most, pages,
+                            following, head, tail, count, used
+                        )  # fmt: skip
                         n = 0
             if n > 0:
-                send_batch(z, divide, n, e, step, age, part, port, two_weights, wires, arenas)
+                send_batch(
+                    z, divide, n, e, step, age, part, port, two_weights, ins, inverse, spaces, pointer, target,
+                    start, shift, gains, place, voxel_of, matrix, positions, mm_per_step, most, pages,
+                    following, head, tail, count, used
+                )  # fmt: skip
         if home and own_gain[q] != 0:
-            port = np.int64(ports[0] if sign[q] > 0 else ports[2]) * row
+            port = U32(np.int64(ports[0] if sign[q] > 0 else ports[2]) * row)
+            slot = (step + 1) % ring
             o = moved_pointer[q]
             for k in range(m, stop):
                 j = np.int64(spikes[k])
@@ -185,7 +203,10 @@ def send(
                     o += 1
                 while o < moved_pointer[q + 1] and np.int64(moved_source[o]) == j:
                     w0, w1 = weigh(moved_bits[o], np.int64(own_gain[q]), two_weights)
-                    push(moved_target[o], w0, w1, (step + 1) % ring, part, port, place, arenas)
+                    push(
+                        moved_target[o], w0, w1, port, place, pages[slot, part], following[slot, part],
+                        head[slot, part], tail[slot, part], count[slot, part], used[slot, part]
+                    )  # fmt: skip
                     o += 1
         m = stop
     return 0

@@ -38,7 +38,8 @@ from twinbrain.kernels.bijection import (
     settle_forward,
     slot_bits,
 )
-from twinbrain.kernels.random import INLINE, U32, U64, derive_key, philox_numpy, source_checksum
+from twinbrain.kernels.random import INLINE, U32, U64, derive_key, philox_numpy, source_checksum, wide_vectors
+from twinbrain.kernels.search import search16
 from twinbrain.parallel import run_threads
 
 __all__ = ["Anatomy", "Gains", "SlotMap", "build_map"]
@@ -51,8 +52,9 @@ KEY, BASE, BITS, SLOTS, FIRST, DEGREE, SIZE, HOP = range(8)
 
 #: Slots that are resolved together, the length of the inner loops, and the rows of the scratch space.
 BATCH, LANES = 512, 32
-X, PAIR, R_KEY, R_BASE, R_BITS, R_SLOTS, R_FIRST, T, W, SOURCE = (k * BATCH for k in range(10))
-SCRATCH = 10 * BATCH
+_ROW = BATCH + 16  # equal places of two rows must not have the same low address bits
+X, PAIR, R_KEY, R_BASE, R_BITS, R_SLOTS, R_FIRST, T, W, SOURCE = (k * _ROW for k in range(10))
+SCRATCH = 10 * _ROW
 
 
 @dataclass(frozen=True, eq=False)
@@ -223,6 +225,7 @@ def _pair_gains(pointer, target, chosen, wanted, near, far, gain, out):
 @njit(**INLINE)
 def to_positions(z, n, space):
     """Turn the first n out-slots in the scratch space into positions; fills up to whole lanes with slot 0."""
+    wide_vectors()
     key, a, m, slots = space[KEY], space[BASE], space[BITS], space[SLOTS]
     x = z[X : X + BATCH]
     while n % LANES != 0:
@@ -243,6 +246,7 @@ def to_positions(z, n, space):
 @njit(**INLINE)
 def to_pairs(z, n, start):
     """Find the pair (counted from the space's first) of each of the first n positions; n is a whole number of lanes."""
+    wide_vectors()
     count = start.shape[0]
     if count <= 12:
         for c in range(0, n, LANES):
@@ -254,32 +258,27 @@ def to_pairs(z, n, start):
                 for i in range(LANES):
                     s[PAIR + i] = U32(s[PAIR + i] + U32(s[X + i] >= edge))
         return
-    for i in range(n):
-        z[PAIR + i] = U32(0)
-    while count > 1:
-        half = count >> 1
-        for i in range(n):
-            k = z[PAIR + i]  # a product, not a branch: it could not be predicted
-            z[PAIR + i] = U32(k + U32(U32(half) * U32(start[np.int64(k) + half] <= z[X + i])))
-        count -= half
+    for i in range(0, n, 16):
+        search16(z, np.int64(X + i), np.int64(PAIR + i), start, np.int64(count))
 
 
 @njit(**INLINE)
 def to_targets(z, n, divide, ins, inverse, target, shift):
     """Turn positions and pairs into target neurons and 16 random bits each; n is a whole number of lanes."""
-    x = z[X : X + BATCH]
+    wide_vectors()
     for c in range(0, n, LANES):
-        for i in range(c, c + LANES):
-            k = z[PAIR + i]
-            x[i] = U32(x[i] + shift[k])
-            p = target[k]
-            z[R_KEY + i] = ins[p, KEY]
-            z[R_BASE + i] = ins[p, BASE]
-            z[R_BITS + i] = ins[p, BITS]
-            z[R_SLOTS + i] = ins[p, SLOTS]
-            z[R_FIRST + i] = ins[p, FIRST]
-            divide[i] = inverse[p]
         s = z[c:]
+        d = divide[c : c + LANES]
+        for i in range(LANES):
+            k = U64(s[PAIR + i])
+            s[X + i] = U32(s[X + i] + shift[k])
+            p = U64(target[k])
+            s[R_KEY + i] = ins[p, U64(KEY)]
+            s[R_BASE + i] = ins[p, U64(BASE)]
+            s[R_BITS + i] = ins[p, U64(BITS)]
+            s[R_SLOTS + i] = ins[p, U64(SLOTS)]
+            s[R_FIRST + i] = ins[p, U64(FIRST)]
+            d[i] = inverse[p]
         beyond = U32(0)
         for i in range(LANES):
             v = forward(s[X + i], s[R_KEY + i], s[R_BASE + i], s[R_BITS + i])
@@ -290,7 +289,6 @@ def to_targets(z, n, divide, ins, inverse, target, shift):
                 s[X + i] = settle_forward(s[X + i], s[R_KEY + i], s[R_BASE + i], s[R_BITS + i], s[R_SLOTS + i])
         for i in range(LANES):
             s[W + i] = slot_bits(s[X + i], s[R_KEY + i])
-        d = divide[c : c + LANES]
         for i in range(LANES):
             s[T + i] = U32(s[R_FIRST + i] + U32(np.int32((np.float64(s[X + i]) + 0.5) * d[i])))
 

@@ -14,6 +14,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from twinbrain.kernels.borrow import borrow
 from twinbrain.kernels.random import INLINE, U32, U64, source_checksum
 from twinbrain.kernels.slots import (
     BATCH,
@@ -158,15 +159,16 @@ def _make_lists(checksum: int) -> Any:
 
     @njit(**_SLOW)
     def lists(
-        j0, j1, count_only, begin, targets, weights, two_weights, weight_bits, ins, inverse, spaces, pointer, target,
-        start, shift, gain, moved_pointer, moved_source, moved_target, moved_bits
+        j0, j1, z, divide, count, count_only, begin, targets, weights, two_weights, weight_bits, ins, inverse, spaces,
+        pointer, target, start, shift, gain, moved_pointer, moved_source, moved_target, moved_bits
     ):  # fmt: skip
         """Write the lists of source neurons j0 ... j1 - 1 (or count them into ``begin``); returns the multapses."""
         if checksum < 0:  # never: it makes the checksum part of the compiled function
             return -1
-        z = np.zeros(SCRATCH, np.uint32)
-        divide = np.zeros(BATCH)
-        count = np.zeros(1 << 11, np.int64)
+        z, divide, count, begin, targets, weights = borrow((z, divide, count, begin, targets, weights))
+        ins, inverse, spaces, pointer, target, start = borrow((ins, inverse, spaces, pointer, target, start))
+        shift, gain, moved_pointer = borrow((shift, gain, moved_pointer))
+        moved_source, moved_target, moved_bits = borrow((moved_source, moved_target, moved_bits))
         fill = np.zeros(_TOGETHER, np.int64)
         capacity: Any = 0
         keys = np.empty(0, np.uint64)
@@ -256,6 +258,10 @@ def _make_lists(checksum: int) -> Any:
     return lists
 
 
+def _scratch() -> tuple[NDArray[Any], ...]:
+    return np.zeros(SCRATCH, np.uint32), np.zeros(BATCH), np.zeros(1 << 11, np.int64)
+
+
 def write_lists(slots: SlotMap, threads: int = 1) -> Wiring:
     """Write down all synapses of a slot map; the same for any number of threads."""
     lists = _make_lists(source_checksum())
@@ -268,7 +274,7 @@ def write_lists(slots: SlotMap, threads: int = 1) -> Wiring:
     if len(slots.gain) and (slots.gain == 0).any():
 
         def count(k: int) -> None:
-            lists(edges[k], edges[k + 1], True, degree, *none, two, bits, *slots.arrays)
+            lists(edges[k], edges[k + 1], *_scratch(), True, degree, *none, two, bits, *slots.arrays)
 
         run_threads(count, threads)
     else:
@@ -281,7 +287,9 @@ def write_lists(slots: SlotMap, threads: int = 1) -> Wiring:
     found = np.zeros(threads, np.int64)
 
     def write(k: int) -> None:
-        found[k] = lists(edges[k], edges[k + 1], False, pointer, targets, weights, two, bits, *slots.arrays)
+        found[k] = lists(
+            edges[k], edges[k + 1], *_scratch(), False, pointer, targets, weights, two, bits, *slots.arrays
+        )
 
     run_threads(write, threads)
     return Wiring(pointer, targets, weights, int(found.sum()), bits)
