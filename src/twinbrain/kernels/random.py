@@ -25,8 +25,8 @@ from numpy.typing import NDArray
 
 __all__ = ["INLINE", "PURPOSE", "derive_key", "normals_numpy", "philox4x32", "philox_numpy", "uniforms_numpy"]
 
-#: No reassociation and no contraction of floating point anywhere (promise of equal bits). Not cached by themselves: these
-#: functions are part of others that are, and a cached copy would not notice a change in what they call.
+#: No reassociation and no contraction of floating point anywhere (promise of equal bits). Not cached by themselves:
+#: these functions are part of others that are, and a cached copy would not notice a change in what they call.
 INLINE: dict[str, Any] = {
     "nogil": True,
     "boundscheck": False,
