@@ -165,3 +165,12 @@ def test_networks_show_themselves_in_one_line() -> None:
     assert repr(network).count("\n") == 0
     assert len(repr(network)) < 200
     assert "<table" in network._repr_html_()
+
+
+def test_all_processors_build_the_same_synapses_as_one() -> None:
+    network = Network(brain(), neurons=1000)
+    every, one = network.wire(0), network.wire(1)
+    assert np.array_equal(every.targets, one.targets)
+    assert not np.array_equal(every.targets, network.scaled(seed=5).wire(0).targets)
+    with pytest.raises(InputError, match="threads must be a whole number >= 1"):
+        network.wire(-1)

@@ -22,6 +22,7 @@ from twinbrain.kernels.random import derive_key, uniforms_numpy
 from twinbrain.kernels.slots import Anatomy, Gains, SlotMap, build_map
 from twinbrain.kernels.wiring import Wiring, write_lists
 from twinbrain.neuron import ParameterSet, parameter_set
+from twinbrain.parallel import check_threads
 from twinbrain.rules import EdgeRule, as_rules, gains_of
 
 __all__ = ["Network"]
@@ -322,14 +323,15 @@ class Network:
 
     def slot_map(self, threads: int = 1) -> SlotMap:
         """Build the rule that every synapse follows: a few numbers per pair of populations."""
+        workers = check_threads(threads)
         try:
-            return build_map(self.anatomy, self.seed, self.two_weights, threads, self.gains)
+            return build_map(self.anatomy, self.seed, self.two_weights, workers, self.gains)
         except ValueError as error:
             raise InputError(f"the network cannot be wired: {error}; give it more neurons") from None
 
     def wire(self, threads: int = 1) -> Wiring:
         """Write down the synapses of :meth:`slot_map`; the same for any number of threads."""
-        return write_lists(self.slot_map(threads), threads)
+        return write_lists(self.slot_map(threads), check_threads(threads))
 
     def stored_bytes(self, parts: int = 1) -> int:
         """Bytes of the lists of stored wiring, for a run in this many parts."""
