@@ -77,24 +77,27 @@ def test_it_is_a_brain_of_one_node_per_vertex(person: tb.Subject) -> None:
 
 
 @pytest.mark.slow
-def test_single_vertices_are_fitted(person: tb.Subject) -> None:
-    brain = tb.Brain.from_subject(person, level="voxel")
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("nodes", [False, True])
+def test_single_vertices_are_fitted(person: tb.Subject, nodes: bool) -> None:
+    brain = tb.Brain.from_subject(person, level="voxel", partners=20)
     assert person.voxels is not None
     inputs = [n for n in brain.voxels if n.startswith(("L_pericalcarine", "R_pericalcarine"))][::8]
     assert 20 < len(inputs) < 100
-    network = tb.Network(brain, neurons=187_150, in_degree=20, circuit="canonical", seed=1)
+    network = tb.Network(brain.nodes() if nodes else brain, neurons=37_430, in_degree=20, circuit="canonical", seed=1)
     fit = tb.assimilate(
         network,
         person.voxels.node_bold("rest"),
         inputs,
         method="vw-dhmda",
         members=3,
-        volumes=20,
-        warm_up=2,
-        lag=5,
+        volumes=10,
+        warm_up=1,
+        lag=2,
         threads=1,
     )
     assert fit.inputs == tuple(inputs)
-    assert fit.drive.values.shape == (20, len(inputs))
+    assert fit.drive.values.shape == (10, len(inputs))
     assert np.isfinite(fit.drive.values).all()
     assert float(fit.drive.values.std("time").min()) > 0
+    assert fit.forecast.sizes["region"] == (18_715 if nodes else 68)
