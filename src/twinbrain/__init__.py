@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from twinbrain.analyse.fcd import functional_connectivity_dynamics as functional_connectivity_dynamics
     from twinbrain.analyse.filtering import band_pass as band_pass
     from twinbrain.analyse.nulls import phase_randomise as phase_randomise
+    from twinbrain.analyse.prediction import ScorePrediction as ScorePrediction
+    from twinbrain.analyse.prediction import predict_scores as predict_scores
     from twinbrain.analyse.similarity import Similarity as Similarity
     from twinbrain.analyse.similarity import compare as compare
     from twinbrain.analyse.spectra import Spectra as Spectra
@@ -43,6 +45,7 @@ if TYPE_CHECKING:
     from twinbrain.analyse.surrogates import surrogate_maps as surrogate_maps
     from twinbrain.analyse.synchrony import Synchrony as Synchrony
     from twinbrain.analyse.synchrony import synchrony as synchrony
+    from twinbrain.analyse.trials import trial_responses as trial_responses
     from twinbrain.assimilate.calibrate import calibrate as calibrate
     from twinbrain.assimilate.calibrate import recentre as recentre
     from twinbrain.assimilate.conductance import ParameterFit as ParameterFit
@@ -57,6 +60,7 @@ if TYPE_CHECKING:
     from twinbrain.brain import Brain as Brain
     from twinbrain.config import Study as Study
     from twinbrain.config import read_study as read_study
+    from twinbrain.data.pain_sample import load_pain_sample as load_pain_sample
     from twinbrain.data.preparation import Preparation as Preparation
     from twinbrain.data.read import read_subject as read_subject
     from twinbrain.data.sample import load_sample as load_sample
@@ -109,6 +113,7 @@ _HOME = {
     "PrivateVariability": "assimilate.private",
     "Record": "record",
     "Run": "simulate",
+    "ScorePrediction": "analyse.prediction",
     "Similarity": "analyse.similarity",
     "Spectra": "analyse.spectra",
     "Study": "config",
@@ -139,11 +144,13 @@ _HOME = {
     "fit_parameters": "assimilate.conductance",
     "lesion": "rules",
     "load": "store",
+    "load_pain_sample": "data.pain_sample",
     "load_sample": "data.sample",
     "load_surface_sample": "data.surface_sample",
     "parameter_set": "neuron",
     "partial_connectivity": "analyse.connectivity",
     "phase_randomise": "analyse.nulls",
+    "predict_scores": "analyse.prediction",
     "private_variability": "assimilate.private",
     "read_study": "config",
     "read_subject": "data.read",
@@ -156,6 +163,7 @@ _HOME = {
     "surrogate_maps": "analyse.surrogates",
     "synchrony": "analyse.synchrony",
     "synthetic_bids": "experiment.synthetic_bids",
+    "trial_responses": "analyse.trials",
 }
 
 __all__ = ["__version__", *sorted(_HOME)]
