@@ -49,6 +49,9 @@ class ScorePrediction:
     regions
         Index region: ``r`` of the recorded response with the score, ``p_value`` family-wise over regions (largest
         absolute value, same permutations).
+    r_null
+        (what, permutation) r under each permutation; the same permutation for every ``what``, so that means over
+        several simulations have a null too.
 
     Examples
     --------
@@ -63,6 +66,7 @@ class ScorePrediction:
     r_fold: xr.DataArray
     penalty: xr.DataArray
     regions: pd.DataFrame
+    r_null: xr.DataArray
 
     def to_dict(self) -> dict[str, Any]:
         """Return the table and the regions as plain numbers for JSON."""
@@ -165,11 +169,12 @@ def predict_scores(
     with threadpool_limits(limits=1, user_api="blas"):  # the result must not follow the number of threads
         predicted, penalty = _predict(sides, scores, fold, gap if contiguous else 0)
         against = np.array([pearson(np.repeat(x[:, [j]], scores.shape[1], axis=1), scores) for j in range(len(names))])
-    rows, of_fold = {}, []
+    rows, of_fold, of_null = {}, [], []
     for what, guess in predicted.items():
         r = pearson(guess, scores)
         each = np.array([_correlation(guess[fold == f, 0], scores[fold == f, 0]) for f in np.unique(fold)])
         of_fold.append(each)
+        of_null.append(r[1:])
         low, high = np.tanh(
             np.arctanh(np.clip(r[0], -0.999999, 0.999999)) + np.array([-1.96, 1.96]) / np.sqrt(len(y) - 3)
         )
@@ -198,6 +203,7 @@ def predict_scores(
         r_fold=xr.DataArray(np.stack(of_fold), dims=("what", "fold"), coords=which),
         penalty=xr.DataArray(penalty, dims=("fold",)),
         regions=pd.DataFrame({"r": against[:, 0], "p_value": p_region}, index=pd.Index(names, name="region")),
+        r_null=xr.DataArray(np.stack(of_null), dims=("what", "permutation"), coords=which),
     )
 
 

@@ -127,7 +127,7 @@ def relabel(person: Subject, atlas: Atlas, *, voxel_mm: float = 4.0) -> Relabell
         regions=regions,
         lost=tuple(name for k, name in enumerate(names) if k not in there),
         connectome=xr.DataArray(matrix, dims=("target", "source"), coords=coords),
-        grey_matter=size[there],
+        grey_matter=np.asarray(size[there], np.float64),
         positions=mean[there] / size[there][:, None],
         share=float(size[there].sum() / whole.sum()),
     )
