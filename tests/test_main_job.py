@@ -107,15 +107,15 @@ def test_every_group_is_labelled_and_on_the_clock_of_the_recording(finished: Pat
 
 def stop_after(monkeypatch: pytest.MonkeyPatch, checks: int) -> None:
     """Send SIGTERM to ourselves at the n-th safe point."""
-    real, seen = main_job._Stop.check, [0]
+    real, seen = main_job.Stop.check, [0]
 
-    def check(self: main_job._Stop) -> None:
+    def check(self: main_job.Stop) -> None:
         seen[0] += 1
         if seen[0] == checks:
             os.kill(os.getpid(), signal.SIGTERM)
         real(self)
 
-    monkeypatch.setattr(main_job._Stop, "check", check)
+    monkeypatch.setattr(main_job.Stop, "check", check)
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["main"]
 
 _LOG = logging.getLogger("twinbrain")
-_RESUMABLE = ("demo", "run", "resume", "bids")
+_RESUMABLE = ("demo", "run", "resume", "bids", "experiment")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -218,8 +218,17 @@ def _parser() -> argparse.ArgumentParser:
     report = command("report", _report, "make the page of a results folder again", "twinbrain report results")
     report.add_argument("folder", metavar="DIR", help="results folder")
 
+    from twinbrain.experiment.command import add_experiment
     from twinbrain.experiment.validate_command import add_arguments
 
+    experiment = command(
+        "experiment",
+        _experiment,
+        "run a virtual experiment with its controls and make its page; resumable",
+        "twinbrain experiment lesion --out lesions --people 101309 102311",
+    )
+    add_experiment(experiment)
+    _add_settings(experiment)
     add_arguments(
         command(
             "validate",
@@ -285,6 +294,18 @@ def _validate(options: argparse.Namespace) -> None:
     print(f"table: {run_validation(options)}")
 
 
+def _experiment(options: argparse.Namespace) -> None:
+    from twinbrain.experiment.command import run_command
+
+    if not options.only_design:
+        _check_place(options.out)
+    answer = run_command(options, None if options.only_design else page_maker())
+    if options.only_design:
+        print(answer, end="")
+    else:
+        _tell_where(answer)
+
+
 def _demo(options: argparse.Namespace) -> None:
     from twinbrain.config import demo_study
     from twinbrain.experiment.main_job import run_study
@@ -334,8 +355,12 @@ def _resume(options: argparse.Namespace) -> None:
         what = "is a file" if Path(options.folder).exists() else "there is no such folder"
         raise InputError(f"{options.folder}: {what}; expected the results folder of an interrupted run")
     from twinbrain.experiment.main_job import resume_study
+    from twinbrain.experiment.runner import is_experiment, resume_experiment
 
-    resume_study(options.folder, progress=options.quiet == 0, finish=page_maker())
+    if is_experiment(options.folder):
+        resume_experiment(options.folder, progress=options.quiet == 0, finish=page_maker())
+    else:
+        resume_study(options.folder, progress=options.quiet == 0, finish=page_maker())
     _tell_where(options.folder)
 
 

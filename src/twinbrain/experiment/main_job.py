@@ -12,13 +12,10 @@ import contextlib
 import json
 import logging
 import resource
-import signal
-import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import msgspec
@@ -28,8 +25,7 @@ import xarray as xr
 from twinbrain import store
 from twinbrain.analyse.analysis import analyse
 from twinbrain.analyse.similarity import compare
-from twinbrain.assimilate.calibrate import calibrate, recentre
-from twinbrain.assimilate.fit import assimilate
+from twinbrain.assimilate.calibrate import recentre
 from twinbrain.assimilate.working_point import WorkingPoint
 from twinbrain.config import Study, check_study, read_study, to_toml
 from twinbrain.drive import Drive
@@ -37,6 +33,8 @@ from twinbrain.errors import InputError, Interrupted
 from twinbrain.estimate import refuse_what_does_not_fit
 from twinbrain.experiment import groups
 from twinbrain.experiment.prepare import Prepared, activity_warnings, prepare, warnings_of
+from twinbrain.experiment.stages import calibrated, fitted
+from twinbrain.experiment.stop import Stop
 from twinbrain.network import Network
 from twinbrain.neuron import ParameterSet
 from twinbrain.progress import Tracker, track
@@ -102,7 +100,7 @@ def run_study(
         study = msgspec.structs.replace(study, subject=msgspec.structs.replace(study.subject, folder=folder))
     ready = prepare(study)  # a mistake in the data leaves no folder behind
     out = store.output_folder(out)
-    with store.locked(out), _Stop() as stop:
+    with store.locked(out), Stop() as stop:
         if not _admit(study, out, resume, overwrite):
             return out
         for sentence in warnings_of(ready):
@@ -169,34 +167,6 @@ def _science(study: Study) -> Study:
     return msgspec.structs.replace(study, execution=plain)
 
 
-class _Stop:
-    """Turn the first SIGTERM or SIGINT into a request that the work answers at the next safe point."""
-
-    def __init__(self) -> None:
-        self._asked = ""
-        self._former: dict[int, Any] = {}
-
-    def __enter__(self) -> _Stop:
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGTERM, signal.SIGINT):
-                self._former[number] = signal.signal(number, self._ask)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._former.items():
-            signal.signal(number, handler)
-
-    def _ask(self, number: int, _: FrameType | None) -> None:
-        self._asked = signal.Signals(number).name
-        signal.signal(number, self._former[number])  # a second one is not waited for
-        _LOG.warning("%s received: stopping after this repetition time", self._asked)
-
-    def check(self) -> None:
-        """Raise Interrupted if a stop was asked for."""
-        if self._asked:
-            raise Interrupted(self._asked)
-
-
 @dataclass
 class _Job:
     """One run of a study: what is known so far, and where it is stored."""
@@ -205,7 +175,7 @@ class _Job:
     ready: Prepared
     out: Path
     progress: bool
-    stop: _Stop
+    stop: Stop
     resumed: bool
     stage: str = "calibrate"
     point: WorkingPoint | None = None
@@ -358,24 +328,14 @@ class _Job:
 
 def _calibrate(job: _Job) -> xr.Dataset:
     """Find the working point, and the background mean of the twin's size and wiring."""
-    wanted, ready, execution = job.study.calibration, job.ready, job.study.execution
-    how: dict[str, Any] = {"seed": wanted.seed, "threads": execution.threads, "dt_ms": execution.dt_ms}
+    ready, execution = job.ready, job.study.execution
     with job.follow("calibration", "trials") as tell:
-        point = calibrate(
-            ready.network,
-            job.study.assimilation.inputs,
-            rate_hz=wanted.rate_hz,
-            loop_gain=wanted.loop_gain or None,
-            nmda_share=None if wanted.nmda_share < 0 else wanted.nmda_share,
-            neurons_per_region=wanted.neurons_per_region,
-            margin=wanted.margin,
-            progress=tell,
-            **how,
-        )
+        point = calibrated(job.study, ready.network, tell)
     _LOG.info("working point: %r", point)
     offset, twin = 0.0, point.network.set
     if ready.twin.neurons <= _RECENTRED:
-        moved = recentre(point, ready.twin, **how)
+        seed, threads, dt_ms = job.study.calibration.seed, execution.threads, execution.dt_ms
+        moved = recentre(point, ready.twin, seed=seed, threads=threads, dt_ms=dt_ms)
         offset, twin = moved.offset_hz, moved.network.set
         _LOG.info("%s neurons and their wiring shift the rate by %+.2f Hz; removed", f"{ready.twin.neurons:,}", offset)
     return point.to_dataset().assign_attrs(
@@ -384,40 +344,8 @@ def _calibrate(job: _Job) -> xr.Dataset:
 
 
 def _assimilate(job: _Job) -> xr.Dataset:
-    fit, study = job.study.assimilation, job.study
-    of_filter: dict[str, Any] = {
-        "random_walk_variance": fit.random_walk_variance,
-        "observation_variance": fit.observation_variance,
-        "local_gain": fit.local_gain,
-        "lag": fit.lag,
-    }
-    of_inverse: dict[str, Any] = {
-        "working_point": job.point,
-        "corrections": fit.corrections,
-        "repeats": fit.repeats,
-    }
     with job.follow("assimilation") as tell:
-        found = assimilate(
-            job.ready.network,
-            job.ready.bold,
-            fit.inputs,
-            method=fit.method,
-            members=fit.members,
-            first_volume=fit.first_volume,
-            volumes=fit.volumes,
-            bounds=(fit.bounds[0], fit.bounds[1]) if fit.bounds else None,
-            target_mean=fit.target_mean or None,
-            target_scale=fit.target_scale or None,
-            band_hz=fit.band_hz,
-            warm_up=fit.warm_up,
-            seed=fit.seed,
-            threads=study.execution.threads,
-            dt_ms=study.execution.dt_ms,
-            progress=tell,
-            checkpoint=job.checkpoint("assimilate"),
-            checkpoint_every=study.execution.checkpoint_every,
-            **(of_filter if fit.method == "vw-dhmda" else of_inverse),
-        )
+        found = fitted(job.study, job.ready.network, job.ready.bold, job.point, tell, job.checkpoint("assimilate"))
     return groups.fit_group(found, job.ready.time_s)
 
 

@@ -67,8 +67,15 @@ class Prepared:
         return float(self.bold.attrs["repetition_time_s"])
 
 
-def prepare(study: Study) -> Prepared:
+def prepare(study: Study, person: Subject | None = None) -> Prepared:
     """Read the person, build the Brain and specify the networks, so that mistakes show before anything runs.
+
+    Parameters
+    ----------
+    study
+        What is asked for.
+    person
+        Whose data; default: read as the study says.
 
     Raises
     ------
@@ -81,7 +88,7 @@ def prepare(study: Study) -> Prepared:
     'Study'
     """
     study = check_study(study)
-    person = person_of(study)
+    person = person_of(study) if person is None else person
     bold, stretch = _recording(study, person)
     brain = Brain.from_subject(
         person,

@@ -87,8 +87,11 @@ def _sections(result: Result) -> list[Section]:
             f"the report needs the library '{missing.name}', which is not installed; install it with: pip install "
             "'twinbrain[report]'."
         ) from None
+    from twinbrain.report.experiment import experiment_sections, is_experiment
     from twinbrain.report.sections import all_sections, only_analysis
 
+    if is_experiment(result):
+        return experiment_sections(result)
     reading = Reading(result)
     return only_analysis(reading) if set(reading.groups) == {"analysis"} else all_sections(reading)
 
