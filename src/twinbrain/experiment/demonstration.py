@@ -9,7 +9,7 @@ import msgspec
 from twinbrain.config import Study, study_from_dict
 from twinbrain.errors import InputError
 
-__all__ = ["PLACES", "demonstration", "place"]
+__all__ = ["INTEROCEPTIVE", "PLACES", "demonstration", "place"]
 
 PLACES: dict[str, tuple[str, ...]] = {
     "V1": ("Calcarine",),
@@ -24,6 +24,15 @@ PLACES: dict[str, tuple[str, ...]] = {
     "vmPFC/sgACC": ("Frontal_Med_Orb", "Rectus"),
 }
 """Stated approximations of the published regions in AAL2, which has no subgenual cingulate; both sides are meant."""
+
+
+INTEROCEPTIVE = tuple(
+    f"{stem}_{side}"
+    for name in ("thalamus", "hippocampus", "insula", "ACC", "vmPFC/sgACC")
+    for stem in PLACES[name][:1]
+    for side in "LR"
+)
+"""Regions of the five interoceptive places, one of each side: the usual inputs of a demonstration."""
 
 
 def place(name: str, regions: Sequence[str]) -> tuple[str, ...]:

@@ -12,7 +12,9 @@ from twinbrain.config import Study
 from twinbrain.experiment.design import Design
 from twinbrain.experiment.results import Results
 
-__all__ = ["Chart", "Claim", "Experiment", "Findings"]
+__all__ = ["Chart", "Claim", "Experiment", "Findings", "Seen", "verdict"]
+
+Seen = Literal["seen", "not seen", "opposite", "not tested"]
 
 
 @dataclass(frozen=True)
@@ -46,13 +48,24 @@ class Claim:
     statement: str
     published: str
     ours: str
-    seen: Literal["seen", "not seen", "opposite", "not tested"]
+    seen: Seen
     test: str = ""
     p: float | None = None
     effect: float | None = None
     low: float | None = None
     high: float | None = None
     control: str = ""
+
+
+def verdict(p: float, as_said: bool) -> Seen:
+    """Say whether an effect is seen: told by the test at 5 %, and in the direction that was claimed.
+
+    Examples
+    --------
+    >>> verdict(0.01, True), verdict(0.01, False), verdict(0.2, True)
+    ('seen', 'opposite', 'not seen')
+    """
+    return "not seen" if not p < 0.05 else "seen" if as_said else "opposite"
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from twinbrain.config import Study
 from twinbrain.experiment.apply import lesioned_weight, random_lesion
 from twinbrain.experiment.demonstration import demonstration, place
 from twinbrain.experiment.design import Condition, Design
-from twinbrain.experiment.findings import Chart, Claim, Experiment, Findings
+from twinbrain.experiment.findings import Chart, Claim, Experiment, Findings, Seen, verdict
 from twinbrain.experiment.results import Results
 from twinbrain.experiment.stats import Difference, holm, paired
 from twinbrain.rules import EdgeRule, lesion
@@ -172,11 +172,8 @@ def _claims(design: Design, groups: pd.DataFrame, weights: pd.DataFrame) -> tupl
         if name not in names:
             return
         row = _of(groups, name, where)
-        told = row["p_holm"] < 0.05
-        if lower:
-            seen = "seen" if told and row["difference"] < 0 else "opposite" if told else "not seen"
-        else:
-            seen = "opposite" if told else "seen"
+        p = float(row["p_holm"])
+        seen: Seen = verdict(p, bool(row["difference"] < 0)) if lower else "opposite" if p < 0.05 else "seen"
         ours = f"{row['difference']:+.3f} ({row['difference_low']:+.3f} to {row['difference_high']:+.3f})"
         other = [n for n in ("V1 to others", "random") if n in names]
         held = "; ".join(f"{n} {_of(groups, n, where)['difference']:+.3f}" for n in other)
@@ -185,9 +182,9 @@ def _claims(design: Design, groups: pd.DataFrame, weights: pd.DataFrame) -> tupl
                 statement,
                 _PUBLISHED,
                 ours,
-                seen,  # type: ignore[arg-type]
+                seen,
                 f"paired t over {int(row['units'])} units, Holm over groups and conditions",
-                float(row["p_holm"]),
+                p,
                 float(row["effect"]),
                 float(row["effect_low"]),
                 float(row["effect_high"]),
