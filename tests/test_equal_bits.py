@@ -184,6 +184,19 @@ def test_a_resumed_state_that_lost_its_spikes_differs() -> None:
     assert not np.array_equal(engine.state()["neurons"], cut.state()["neurons"])
 
 
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("threads", [1, 2])
+def test_any_size_of_tiles_and_arenas(kind: str, threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sums of few blocks at a time, and arenas that must grow: how work is cut up changes no spike."""
+    monkeypatch.setattr("twinbrain.links.TILE_BYTES", 12_000)
+    monkeypatch.setattr("twinbrain.links.ALONE_BYTES", 0)
+    assert spikes(network(kind), 200, threads=threads) == plain(kind, 200)
+    monkeypatch.setattr("twinbrain.links._ROOM", 16)
+    monkeypatch.setattr("twinbrain.links._RATE_PER_STEP", 1e-3)
+    assert spikes(network(kind), 200, threads=threads) == plain(kind, 200)
+    assert spikes(network(kind), 200, threads=threads, seed=1) != plain(kind, 200)
+
+
 @pytest.mark.parametrize("dt_ms", [0.5, 0.1])
 def test_sub_steps(dt_ms: float) -> None:
     net = network("region laminar")

@@ -257,7 +257,7 @@ def test_arenas_grow_when_many_neurons_fire_at_once(threads: int, monkeypatch: p
     net = network()
     expected = spikes(net, wiring="stored")
     grown = []
-    grow, make = links.Links.grow, links.Links._make_arena
+    grow = links.Links.grow
 
     def counted(self: links.Links, worker: int) -> None:
         grown.append(worker)
@@ -265,7 +265,7 @@ def test_arenas_grow_when_many_neurons_fire_at_once(threads: int, monkeypatch: p
 
     monkeypatch.setattr(links, "_RATE_PER_STEP", 0.0)
     monkeypatch.setattr(links.Links, "grow", counted)
-    monkeypatch.setattr(links.Links, "_make_arena", lambda self, w, room: make(self, w, 0 if room == 65536 else room))
+    monkeypatch.setattr(links, "_ROOM", 0)
     assert spikes(net, wiring="procedural", threads=threads) == expected
     assert grown
 

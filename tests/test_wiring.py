@@ -9,7 +9,7 @@ import pytest
 from scipy import stats
 
 from twinbrain import Brain, Network, Subject
-from twinbrain.kernels.wiring import part_cuts
+from twinbrain.kernels.wiring import count_by_tile
 
 
 def person(seed: int = 0, n: int = 5, deep: bool = True) -> Subject:
@@ -186,18 +186,23 @@ def test_the_same_synapses_for_any_number_of_threads(k: int) -> None:
     assert (other[:10_000] != one.targets[:10_000]).mean() > 0.5
 
 
-def test_lists_are_sorted_by_target_and_cut_where_parts_meet() -> None:
+def test_lists_are_sorted_by_target_and_counted_by_tile() -> None:
     network = networks()[1]
     wiring = network.wire()
-    edges = np.array([0, 1024, 2048, 2**40])
-    cuts = part_cuts(wiring, edges)
+    limit = np.array([1024, 2048, network.neurons])
+    counts = count_by_tile(wiring.pointer, wiring.targets, limit, 2)
+    assert counts.dtype == np.uint16
     for j in range(0, network.neurons, 97):
         own = wiring.targets[wiring.pointer[j] : wiring.pointer[j + 1]].astype(np.int64)
         assert (np.diff(own) >= 0).all()
-        for part in range(3):
-            piece = own[cuts[part, j] : cuts[part + 1, j]]
-            assert ((piece >= edges[part]) & (piece < edges[part + 1])).all()
-        assert cuts[3, j] == len(own)
+        assert counts[j].tolist() == np.histogram(own, [0, *limit])[0].tolist()
+
+
+def test_counts_by_tile_take_a_wider_type_where_a_list_is_very_long() -> None:
+    targets = np.repeat(np.arange(2, dtype=np.uint32), [70_000, 5])
+    counts = count_by_tile(np.array([0, len(targets)]), targets, np.array([1, 2]))
+    assert counts.dtype == np.uint32
+    assert counts.tolist() == [[70_000, 5]]
 
 
 def test_weights_are_uniform_and_independent_of_each_other_and_of_the_source() -> None:

@@ -11,13 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twinbrain.errors import InputError, nearest
-from twinbrain.kernels.deliver import TILE_BYTES, make_advance
+from twinbrain.kernels.deliver import make_advance
 from twinbrain.kernels.initial import make_initial
 from twinbrain.kernels.random import derive_key
 from twinbrain.kernels.slots import BATCH, SCRATCH, SlotMap
 from twinbrain.kernels.update import BLOCK, PARAMETERS, ROW_OU, ROW_V, STRIDE
 from twinbrain.kernels.wiring import Wiring
-from twinbrain.links import Links, choose_wiring
+from twinbrain.links import Links, choose_wiring, tile_blocks
 from twinbrain.network import Network
 from twinbrain.neuron import CHANNELS
 from twinbrain.observe import Balloon, advance_balloon, bold_signal, resting_state
@@ -171,9 +171,9 @@ class Simulation:
         layout = self.layout
         widest = int(np.diff(self._blocks).max())
         block_bytes = layout.n_ports * BLOCK * np.dtype(layout.arrival_type).itemsize
-        tiles = min(16, -(-widest * block_bytes // TILE_BYTES))
+        tile = tile_blocks(widest, block_bytes, self._parts == 1 and isinstance(self.wiring, Wiring))
         return (
-            aligned((layout.n_ports, -(-widest // tiles) * BLOCK + 16), layout.arrival_type),
+            aligned((layout.n_ports, tile * BLOCK + 16), layout.arrival_type),
             aligned((BLOCK,), np.float32),
             aligned((len(layout.by_population) * STRIDE + 16,), np.float32),
             aligned((BLOCK,), np.uint8),

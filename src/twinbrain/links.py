@@ -9,20 +9,29 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twinbrain.errors import InputError, nearest
+from twinbrain.kernels.buckets import PAGE
 from twinbrain.kernels.delay import sort_by_delay
-from twinbrain.kernels.procedural import PAGE
 from twinbrain.kernels.slots import SLOTS, SlotMap
 from twinbrain.kernels.update import BLOCK
-from twinbrain.kernels.wiring import Wiring, part_cuts
+from twinbrain.kernels.wiring import SPARE, Wiring, count_by_tile
 from twinbrain.network import Network
 from twinbrain.tuning import Delays
 
-__all__ = ["Links", "choose_wiring"]
+__all__ = ["Links", "choose_wiring", "tile_blocks"]
 
 _LOG = logging.getLogger(__name__)
 
 _SHARE = 0.7  # of the memory available that stored lists and the state may take
 _RATE_PER_STEP = 0.03  # share of neurons that may fire in one step before arenas must grow
+_ROOM = 65536  # events for which there is always room
+
+#: Arrival sums of a tile: what fits the second-level cache beside the events and the state that pass through it.
+TILE_BYTES = 1024 * 1024
+
+#: Arrival sums of a whole member up to which one thread adds stored lists without buckets.
+ALONE_BYTES = 1536 * 1024
+
+_MOST_TILES = 16  # of a thread: with more, the runs of a list would be too short, and their table too large
 
 _WAYS = ("auto", "stored", "procedural")
 
@@ -73,6 +82,16 @@ def _check_wiring(wiring: Wiring | SlotMap, network: Network) -> None:
         )
 
 
+def tile_blocks(widest: int, block_bytes: int, alone: bool) -> int:
+    """Return how many blocks make a tile, for parts of up to ``widest`` blocks and so many bytes of sums per block.
+
+    ``alone`` says that one part holds the whole member and its lists are stored: then one tile may be larger.
+    """
+    if alone and widest * block_bytes <= ALONE_BYTES:
+        return widest
+    return -(-widest // min(_MOST_TILES, -(-widest * block_bytes // TILE_BYTES)))
+
+
 class Links:
     """What the kernel needs to deliver spikes.
 
@@ -101,31 +120,48 @@ class Links:
         self.bits = wiring.weight_bits
         self.procedural = isinstance(wiring, SlotMap)
         self.two_weights = network.two_weights
-        self.arenas: list[tuple[NDArray[Any], ...]] = [()] * workers
         self.wires: tuple[Any, ...]
-        if isinstance(wiring, Wiring):
-            self.wires = (wiring.pointer, *_arranged(network, wiring, blocks, delays), *_voxels_of(network))
-            return
-        a = network.anatomy
         self._parts = len(blocks) - 1
         self._steps = 2 if delays is None else delays.most + 1
         self._tiles = -(-int(np.diff(blocks).max()) // tile)  # of each part
+        alone = isinstance(wiring, Wiring) and self._parts == self._tiles == 1 and delays is None
+        if alone:
+            self._tiles = 0  # no buckets
         block = np.arange(blocks[-1])
         part = np.searchsorted(blocks, block, side="right") - 1
         within = block - blocks[part]
-        place = np.empty((len(block), 2), np.uint32)
+        place = np.zeros((len(block), 2), np.uint32)
         place[:, 0] = part * self._tiles + within // tile
         place[:, 1] = within % tile * BLOCK
+        if isinstance(wiring, Wiring):
+            first = blocks[:-1, None] + tile * np.arange(max(self._tiles, 1))
+            limit = np.minimum(first + tile, blocks[1:, None])
+            limit = (limit * BLOCK).ravel()
+            self.wires = (
+                wiring.pointer, *_arranged(network, wiring, delays, limit[: 0 if alone else None], self._parts),
+                *_voxels_of(network), place, (first * BLOCK).ravel().astype(np.uint32), limit,
+            )  # fmt: skip
+            events = 0.0 if alone else float(len(wiring.targets))
+        else:
+            self.wires, events = self._regenerated(network, wiring, place, delays)
+        room = 0 if alone else int(_RATE_PER_STEP * events / self._parts) + _ROOM
+        self.arenas = [self._arena(room) for _ in range(workers)]
+
+    def _regenerated(
+        self, network: Network, wiring: SlotMap, place: NDArray[np.uint32], delays: Delays | None
+    ) -> tuple[tuple[Any, ...], float]:
+        """Return what procedural delivery reads, and how many synapses go through buckets."""
+        a = network.anatomy
         last = np.maximum(a.first + a.size - 1, a.first) // BLOCK
         v0, v1 = a.voxel_population[:-1], a.voxel_population[1:] - 1
-        ends = [place[np.minimum(b, len(block) - 1), 0] for b in (a.first[v0] // BLOCK, last[v1])]
+        ends = [place[np.minimum(b, len(place) - 1), 0] for b in (a.first[v0] // BLOCK, last[v1])]
         straddles = (ends[0] != ends[1])[a.voxel].astype(np.uint8)
         own_gain = np.full(len(a.size), 256, np.uint16)
         if len(wiring.gain):
             source = np.repeat(np.arange(2 * len(a.size)), np.diff(wiring.pointer)) // 2
             own = np.flatnonzero(wiring.target == source)
             own_gain[source[own]] = wiring.gain[own]
-        self.wires = (
+        wires = (
             wiring.ins, wiring.inverse, wiring.spaces, wiring.pointer, wiring.target, wiring.start, wiring.shift,
             wiring.gain, wiring.moved_pointer, wiring.moved_source, wiring.moved_target, wiring.moved_bits, place,
             straddles, own_gain,
@@ -134,17 +170,15 @@ class Links:
         )  # fmt: skip
         far = wiring.spaces[1::2, SLOTS].sum(dtype=np.float64)
         near = (wiring.spaces[::2, SLOTS] * straddles.astype(np.float64)).sum()
-        room = int(_RATE_PER_STEP * (far + near) / self._parts) + 65536
-        for worker in range(workers):
-            self._make_arena(worker, room)
+        return wires, float(far + near)
 
-    def _make_arena(self, worker: int, room: int) -> None:
+    def _arena(self, room: int) -> tuple[NDArray[Any], ...]:
         """Give each part arenas for this many events a step; memory that is never written costs nothing."""
         tiles = self._parts * self._tiles
         pages = -(-room // PAGE) + tiles
         parts = self._parts
         steps = self._steps
-        self.arenas[worker] = (
+        return (
             np.empty((steps, parts, pages * PAGE), np.uint64),
             np.empty((steps, parts, pages), np.int32),
             np.zeros((steps, parts, tiles), np.int32),
@@ -156,7 +190,7 @@ class Links:
 
     def grow(self, worker: int) -> None:
         """Make the arenas as large as the last step asked for, and half as large again."""
-        self._make_arena(worker, int(1.5 * self.arenas[worker][-1].max()))
+        self.arenas[worker] = self._arena(int(1.5 * self.arenas[worker][-1].max()))
 
 
 def _voxels_of(network: Network) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -167,20 +201,25 @@ def _voxels_of(network: Network) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
 
 
 def _arranged(
-    network: Network, wiring: Wiring, blocks: NDArray[np.int64], delays: Delays | None
+    network: Network, wiring: Wiring, delays: Delays | None, limit: NDArray[np.int64], threads: int
 ) -> tuple[NDArray[Any], ...]:
-    """Make the lists ready for the parts: cut where these meet, or sorted by delay; (late, cuts, targets, weights)."""
-    none = np.zeros((0, 0), np.uint32)
-    parts, a = len(blocks) - 1, network.anatomy
-    if delays is not None:
-        voxel = np.repeat(a.voxel.astype(np.int32), a.size)
-        targets, weights, late = sort_by_delay(
-            wiring.pointer, wiring.targets, wiring.weights, voxel, delays.matrix, delays.positions,
-            delays.mm_per_step, delays.most, parts
-        )  # fmt: skip
-        return late, none, targets, weights
-    if parts == 1:
-        return none, none, wiring.targets, wiring.weights
-    edges = np.minimum(blocks * BLOCK, network.neurons)
-    edges[-1] = 2**40
-    return none, part_cuts(wiring, edges), wiring.targets, wiring.weights
+    """Make the lists ready: counted by tile, or sorted by delay; (cuts, late, targets, weights)."""
+    none, no_cuts = np.zeros((0, 0), np.uint32), np.zeros((0, 0), np.uint16)
+    targets, weights = (_with_room(x) for x in (wiring.targets, wiring.weights))
+    if delays is None:
+        return count_by_tile(wiring.pointer, targets, limit, threads), none, targets, weights
+    a = network.anatomy
+    targets, weights, late = sort_by_delay(
+        wiring.pointer, targets, weights, np.repeat(a.voxel.astype(np.int32), a.size), delays.matrix,
+        delays.positions, delays.mm_per_step, delays.most, threads
+    )  # fmt: skip
+    return no_cuts, late, targets, weights
+
+
+def _with_room(array: NDArray[Any]) -> NDArray[Any]:
+    """Return an array behind which memory can be read for some numbers more: itself, if it was made so."""
+    if array.base is not None and array.base.size >= array.size + SPARE and array.base.dtype == array.dtype:
+        return array
+    wider = np.empty(array.size + SPARE, array.dtype)
+    wider[: array.size] = array
+    return wider[: array.size]

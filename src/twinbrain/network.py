@@ -336,7 +336,8 @@ class Network:
     def stored_bytes(self, parts: int = 1) -> int:
         """Bytes of the lists of stored wiring, for a run in this many parts."""
         weight = (2 if self.two_weights else 1) * (2 if self.largest_gain > 1 else 1)
-        return self.synapses * (4 + weight) + self.neurons * (8 + (4 * (parts + 1) if parts > 1 else 0))
+        tiles = min(16 * parts, self.neurons // 131_072 + parts)  # a list is counted by tile, two bytes each
+        return self.synapses * (4 + weight) + self.neurons * (8 + 2 * tiles)
 
     def scaled(self, **changes: Any) -> Network:
         """Return the same network with another number of ``neurons``, ``in_degree``, ``seed`` or other argument.

@@ -1,10 +1,8 @@
-"""Delivery of spikes through stored lists, and the loop over steps that one thread runs.
+"""The loop over steps that one thread runs: arrivals of a tile are added, then its blocks are updated.
 
-Lists are source-major and sorted by target. A thread owns a contiguous range of blocks and goes through it in tiles,
-whose arrival sums stay in the second-level cache: all spikes are delivered to the targets of a tile, then its blocks
-are updated. So arrival sums never travel to memory. A cursor for every spike remembers how far its list has been
-read; because the list is sorted, the next tile goes on from there. Arrivals are summed as integers: the order of
-summation cannot matter.
+A thread owns a contiguous range of blocks and goes through it in tiles, whose arrival sums stay in the second-level
+cache and never travel to memory. How spikes become arrivals is said in :mod:`~twinbrain.kernels.stored` and
+:mod:`~twinbrain.kernels.procedural`.
 """
 
 from __future__ import annotations
@@ -16,140 +14,16 @@ import numpy as np
 from numba import njit
 
 from twinbrain.kernels.borrow import borrow
-from twinbrain.kernels.procedural import add_bucket, add_near, send
-from twinbrain.kernels.random import INLINE, U32, U64, source_checksum
-from twinbrain.kernels.sync import barrier, prefetch
-from twinbrain.kernels.update import BLOCK, LOG_BLOCK, PORTS, compact, spread, step_block
+from twinbrain.kernels.buckets import add_bucket, add_events
+from twinbrain.kernels.procedural import add_near, send
+from twinbrain.kernels.random import INLINE, source_checksum
+from twinbrain.kernels.stored import add_lists, send_late_lists, send_lists
+from twinbrain.kernels.sync import barrier
+from twinbrain.kernels.update import BLOCK, LOG_BLOCK, compact, spread, step_block
 
-__all__ = ["TILE_BYTES", "deliver", "make_advance", "open_lists"]
-
-#: Arrival sums of a tile: what fits the second-level cache beside the lists that pass through it.
-TILE_BYTES = 512 * 1024
+__all__ = ["make_advance"]
 
 _B = BLOCK
-_AHEAD = 8  # spikes between the request of a list and its use
-_DONE = U32(0xFFFFFFFF)  # no target is this high
-
-
-@njit(**INLINE)
-def open_lists(
-    spikes, n, part, pointer, cuts, targets, weights, population_first, sign, voxel_first, voxel_length, ports, m,
-    position, end, following, own, length, near, far
-):  # fmt: skip
-    """Append a cursor for every one of ``n`` spikes that has targets in part ``part``, from cursor m; returns the end.
-
-    A cursor is where its list goes on and ends, the target there, the source's voxel, and the ports of its arrivals
-    in that voxel and elsewhere.
-    """
-    whole = cuts.shape[0] == 0
-    begin = m
-    p = 0
-    for k in range(n):
-        if k + 2 * _AHEAD < n:
-            ahead = np.int64(spikes[k + 2 * _AHEAD])
-            prefetch(pointer, ahead)
-            if not whole:
-                prefetch(cuts[part], ahead)
-                prefetch(cuts[part + 1], ahead)
-        j = np.int64(spikes[k])
-        a = pointer[j]
-        b = pointer[j + 1]
-        if not whole:
-            b = a + cuts[part + 1, j]
-            a = a + cuts[part, j]
-        if a == b:
-            continue
-        prefetch(targets, a)
-        prefetch(weights, a)
-        while population_first[p + 1] <= j:  # spikes come in order of the neuron
-            p += 1
-        position[m] = a
-        end[m] = b
-        own[m] = U32(voxel_first[p])
-        length[m] = U32(voxel_length[p])
-        near[m] = ports[0] if sign[p] > 0 else ports[2]
-        far[m] = ports[1] if sign[p] > 0 else ports[2]
-        m += 1
-    for k in range(begin, m):
-        following[k] = targets[position[k]]
-    return m
-
-
-@njit(**INLINE)
-def open_late_lists(
-    spikes, n, first, limit, lag, late, pointer, targets, weights, population_first, sign, voxel_first, voxel_length,
-    ports, m, position, end, following, own, length, near, far
-):  # fmt: skip
-    """As :func:`open_lists`, for the synapses of delay ``lag`` onto targets first ... limit - 1 (lists by delay)."""
-    p = 0
-    for k in range(n):
-        j = np.int64(spikes[k])
-        a = pointer[j] + late[j, lag - 1]
-        b = pointer[j] + late[j, lag]
-        while a < b and targets[a] < first:
-            a += 1
-        while a < b and targets[b - 1] >= limit:
-            b -= 1
-        if a == b:
-            continue
-        while population_first[p + 1] <= j:
-            p += 1
-        position[m] = a
-        end[m] = b
-        following[m] = targets[a]
-        own[m] = U32(voxel_first[p])
-        length[m] = U32(voxel_length[p])
-        near[m] = ports[0] if sign[p] > 0 else ports[2]
-        far[m] = ports[1] if sign[p] > 0 else ports[2]
-        m += 1
-    return m
-
-
-@njit(**INLINE)
-def deliver(n, first, limit, position, end, following, own, length, near, far, targets, weights, bits, acc, gained):
-    """Add the weights of all synapses of ``n`` cursors onto targets below ``limit``; ``first`` begins the tile.
-
-    ``acc`` (ports, neurons) holds the arrival sums of the tile; weights have ``bits`` bits. Without ``gained``,
-    ``near`` and ``far`` are the same.
-    """
-    low = np.int64((1 << bits) - 1)
-    high = np.int64(bits)
-    kind = acc.dtype.type
-    half = np.int64(acc.itemsize * 4)
-    flat = acc.reshape(-1)
-    row = U64(acc.shape[1])
-    origin = np.int64(first)
-    limit = U32(limit)
-    for m in range(n):
-        ahead = m + _AHEAD
-        if ahead < n and following[ahead] < limit:
-            prefetch(targets, position[ahead])
-            prefetch(targets, position[ahead] + 16)
-            prefetch(weights, position[ahead])
-        t = following[m]
-        if t >= limit:
-            continue
-        q = U64(position[m])  # unsigned, or every index would be tested for a negative one
-        stop = U64(end[m])
-        here = U64(near[m]) * row - U64(origin)
-        there = U64(far[m]) * row - U64(origin)
-        start = own[m]
-        size = length[m]
-        while True:
-            w = np.int64(weights[q])
-            slot = U64(t) + here
-            if gained and U32(t - start) >= size:
-                slot = U64(t) + there
-            flat[slot] += kind((w & low) | ((w >> high) << half))
-            q += U64(1)
-            if q == stop:
-                t = _DONE
-                break
-            t = targets[q]
-            if t >= limit:
-                break
-        position[m] = np.int64(q)
-        following[m] = t
 
 
 @njit(**INLINE)
@@ -183,14 +57,12 @@ def make_advance(R: tuple[int, ...], procedural: bool, two_weights: bool, bits: 
     are those of :class:`twinbrain.links.Links`; ``bits`` is the width of a weight. Every step: tile by tile, deliver
     the spikes of the last step and update the blocks; list the new spikes; meet the other threads at one barrier.
     Between two calls spikes are in flight: those of the last D steps, one bit per neuron, are kept in ``flying``
-    (D, bytes), step t in row t mod D. Without delays D is 1; with them a spike is looked at again at each of D steps,
-    for the synapses that are due (``late``, see :func:`twinbrain.kernels.delay.sort_by_delay`); procedural wiring
-    sends a spike's events once, into the arena of the step at which they are due.
+    (D, bytes), step t in row t mod D. Without delays D is 1; with them a spike's events are sent once, into the arena
+    of the step at which they are due.
 
-    Returns the step before which it stopped: ``steps``; an earlier one if the arenas of procedural wiring must grow
-    first; -1 if another thread has failed.
+    Returns the step before which it stopped: ``steps``; an earlier one if arenas must grow first; -1 if another
+    thread has failed.
     """
-    GAINED = R[PORTS] != R[PORTS + 1]
     R = (*R, source_checksum())  # not read: a kernel edited in any file of this room is compiled anew
 
     @njit(nogil=True, boundscheck=False, error_model="numpy", cache=True)
@@ -217,86 +89,66 @@ def make_advance(R: tuple[int, ...], procedural: bool, two_weights: bool, bits: 
         for d in range(1, ring):
             step = first_step + begin - d
             n_spikes[step % ring, part] = read_bits(flying[step % depth], first, limit, spikes[step % ring, part])
-        if procedural:
-            flat = acc.reshape(-1)
-            buckets = arenas[4].shape[2] // threads * part
-            asked = 0
-            for d in range(depth, 0, -1):
-                step = first_step + begin - d
+        flat = acc.reshape(-1)
+        alone = arenas[4].shape[2] == 0  # stored lists are added at once
+        delayed = not procedural and wires[2].shape[1] > 0
+        buckets = arenas[4].shape[2] // threads * part
+        asked = 0
+        for d in range(depth, 0, -1):
+            step = first_step + begin - d
+            of_step, n = spikes[step % ring, part], n_spikes[step % ring, part]
+            if procedural:
                 room = send(
-                    spikes[step % ring, part], n_spikes[step % ring, part], step, d, d == depth, part, slots, divide,
-                    ports, acc.shape[1], two_weights, sign, wires, arenas
+                    of_step, n, step, d, d == depth, part, slots, divide, ports, acc.shape[1], two_weights, sign, wires,
+                    arenas
                 )  # fmt: skip
                 asked = max(asked, room)
-            arenas[6][(first_step + begin - 1) % ring, part] = asked
-        else:
-            pointer, late, cuts, targets, weights, voxel_first, voxel_length = wires
-            capacity = 1024 + n_neurons // 16
-            position, end = np.empty(capacity, np.int64), np.empty(capacity, np.int64)
-            following, own, length = (
-                np.empty(capacity, np.uint32), np.empty(capacity, np.uint32), np.empty(capacity, np.uint32)
-            )  # fmt: skip
-            near, far = np.empty(capacity, np.uint8), np.empty(capacity, np.uint8)
+            elif delayed:
+                room = send_late_lists(
+                    of_step, n, step, d, d == depth, part, ports, bits, acc.shape[1], population_first, sign, wires,
+                    arenas
+                )  # fmt: skip
+                asked = max(asked, room)
+            elif not alone:
+                asked = send_lists(
+                    of_step, n, step, part, ports, bits, acc.shape[1], population_first, sign, wires, arenas
+                )  # fmt: skip
+        arenas[6][(first_step + begin - 1) % ring, part] = asked
         if not barrier(counter, 1, threads):
             return -1
         done = begin
         for s in range(begin, steps):
             now = (first_step + s) % ring
             last_step = (first_step + s - 1) % ring
-            if procedural:
-                grow = False
-                for th in range(threads):
-                    grow |= arenas[6][last_step, th] > 0
-                if grow:
-                    break
-                sent = 0
-                of = start_population
-                bucket = buckets
-            else:
-                total = 0
-                for d in range(1, ring):
-                    for th in range(threads):
-                        total += n_spikes[(first_step + s - d) % ring, th]
-                if total > capacity:
-                    capacity = 2 * total
-                    position, end = np.empty(capacity, np.int64), np.empty(capacity, np.int64)
-                    following, own, length = (
-                        np.empty(capacity, np.uint32), np.empty(capacity, np.uint32), np.empty(capacity, np.uint32)
-                    )  # fmt: skip
-                    near, far = np.empty(capacity, np.uint8), np.empty(capacity, np.uint8)
-                n = 0
-                for d in range(1, ring):
-                    slot = (first_step + s - d) % ring
-                    for th in range(threads):
-                        if late.shape[1] == 0:
-                            n = open_lists(
-                                spikes[slot, th], n_spikes[slot, th], part, pointer, cuts, targets, weights,
-                                population_first, sign, voxel_first, voxel_length, ports, n, position, end, following,
-                                own, length, near, far
-                            )  # fmt: skip
-                        else:
-                            n = open_late_lists(
-                                spikes[slot, th], n_spikes[slot, th], first, b1 * _B, d, late, pointer, targets,
-                                weights, population_first, sign, voxel_first, voxel_length, ports, n, position, end,
-                                following, own, length, near, far
-                            )  # fmt: skip
+            grow = False
+            for th in range(threads):
+                grow |= arenas[6][last_step, th] > 0
+            if grow:
+                break
+            sent = 0
+            of = start_population
+            bucket = buckets
             k = 0
             out = spikes[now, part]
             p: Any = start_population
             for start in range(b0, b1, tile):
                 stop = min(start + tile, b1)
-                if procedural:
+                if not procedural and alone:
+                    add_lists(
+                        spikes[last_step, 0], n_spikes[last_step, 0], ports, bits, acc, population_first, sign, wires
+                    )  # fmt: skip
+                elif procedural or delayed:
                     for th in range(threads):
                         add_bucket(bucket, flat, now, th, arenas)
-                    bucket += 1
+                else:
+                    for th in range(threads):
+                        from_ = np.int64(arenas[2][now, th, bucket])
+                        add_events(arenas[0][now, th], from_, from_ + arenas[4][now, th, bucket], flat)
+                bucket += 1
+                if procedural:
                     sent, of = add_near(
                         spikes[last_step, part], sent, n_spikes[last_step, part], stop * _B, start * _B, acc.shape[1],
                         flat, slots, divide, ports, two_weights, sign, wires, of
-                    )  # fmt: skip
-                else:
-                    deliver(
-                        n, start * _B, stop * _B, position, end, following, own, length, near, far, targets, weights,
-                        bits, acc, GAINED
                     )  # fmt: skip
                 for b in range(start, stop):
                     at = b * _B
@@ -335,6 +187,15 @@ def make_advance(R: tuple[int, ...], procedural: bool, two_weights: bool, bits: 
                 arenas[6][now, part] = send(
                     out, k, first_step + s, 1, False, part, slots, divide, ports, acc.shape[1], two_weights, sign,
                     wires, arenas
+                )  # fmt: skip
+            elif delayed:
+                arenas[6][now, part] = send_late_lists(
+                    out, k, first_step + s, 1, False, part, ports, bits, acc.shape[1], population_first, sign, wires,
+                    arenas
+                )  # fmt: skip
+            elif not alone:
+                arenas[6][now, part] = send_lists(
+                    out, k, first_step + s, part, ports, bits, acc.shape[1], population_first, sign, wires, arenas
                 )  # fmt: skip
             done = s + 1
             if not barrier(counter, done - begin + 1, threads):

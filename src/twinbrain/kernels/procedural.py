@@ -6,10 +6,6 @@ the cache. Its targets in other voxels are generated once, by the thread that ow
 neuron has fired, and sorted into one bucket per tile; every thread then adds the buckets of its tiles. So no thread
 generates a synapse that another one needs, and no sum is touched out of turn. Voxels that lie in more than one tile
 send everything through buckets.
-
-A bucket is a chain of pages in its thread's arena. A thread has one arena for every step at which events can be due
-(one more than the largest delay): those of one step are added while later ones are filled. If an arena cannot hold all
-that a step may send, nothing is sent, all threads stop after that step, and the caller goes on with larger arenas.
 """
 
 from __future__ import annotations
@@ -19,6 +15,7 @@ from typing import Any
 import numpy as np
 from numba import njit
 
+from twinbrain.kernels.buckets import empty, lacking, push
 from twinbrain.kernels.delay import steps_between
 from twinbrain.kernels.random import INLINE, U32, U64
 from twinbrain.kernels.slots import (
@@ -36,19 +33,10 @@ from twinbrain.kernels.slots import (
     to_positions,
     to_targets,
 )
-from twinbrain.kernels.sync import prefetch
-from twinbrain.kernels.update import LOG_BLOCK
 from twinbrain.kernels.wiring import weigh
 
-__all__ = ["PAGE", "add_bucket", "add_near", "send"]
+__all__ = ["add_near", "send"]
 
-#: Events per page of an arena.
-PAGE = 512
-_LOG_PAGE = 9
-
-_LOG, _MASK = U32(LOG_BLOCK), U32((1 << LOG_BLOCK) - 1)
-_LOW = U64(0xFFFFFFFF)
-_AHEAD = 24  # events between the request of a sum and its use
 _PLAIN = {"nogil": True, "boundscheck": False, "error_model": "numpy"}
 
 
@@ -61,28 +49,6 @@ def resolve(z, divide, n, e, ins, inverse, spaces, pointer, target, start, shift
     to_positions(z, n, spaces[e])
     to_pairs(z, whole, start[a:b])
     to_targets(z, whole, divide, ins, inverse, target[a:b], shift[a:b])
-
-
-@njit(**INLINE)
-def push(t, w0, w1, port, place, pages, following, head, tail, count, used):
-    """Append an event onto neuron t to the bucket of its tile; the arrays are those of one step and one part."""
-    block = t >> _LOG
-    bucket = place[block, 0]
-    to = U32(U32(place[block, 1] + U32(t & _MASK)) + port)
-    k = count[bucket]
-    at = k & (PAGE - 1)
-    page = np.int64(tail[bucket])
-    if at == 0:
-        new = used[0]
-        used[0] = new + 1
-        if k > 0:
-            following[page] = np.int32(new)
-        else:
-            head[bucket] = np.int32(new)
-        tail[bucket] = np.int32(new)
-        page = new
-    pages[U64((page << _LOG_PAGE) + at)] = (U64(to) << U64(32)) | U64(w0 | (w1 << 16))
-    count[bucket] = k + 1
 
 
 @njit(**INLINE)
@@ -136,10 +102,7 @@ def send(
     moved_target, moved_bits, place, straddles, own_gain, (voxel_of, matrix, positions, mm_per_step, most) = wires[10:]
     pages, following, head, tail, count, used, _ = arenas
     ring = count.shape[0]
-    for slot in range(ring):
-        if everything or slot == (step - 1) % ring:
-            count[slot, part] = 0
-            used[slot, part, 0] = 0
+    empty(step, everything, part, arenas)
     q = 0
     need: Any = 0
     for m in range(n_spikes):
@@ -150,9 +113,9 @@ def send(
         need += np.int64(spaces[2 * q + 1, SLOTS]) // size + 1
         if straddles[q] != 0:
             need += np.int64(spaces[2 * q, SLOTS]) // size + 1 + moved_pointer[q + 1] - moved_pointer[q]
-    asked: Any = used[:, part, 0].max() + (need >> _LOG_PAGE) + 1 + count.shape[2]
-    if asked << _LOG_PAGE > pages.shape[2]:
-        return asked << _LOG_PAGE
+    asked = lacking(need, part, arenas)
+    if asked > 0:
+        return asked
     m = 0
     q = 0
     while m < n_spikes:
@@ -210,27 +173,6 @@ def send(
                     o += 1
         m = stop
     return 0
-
-
-@njit(**INLINE)
-def add_bucket(bucket, acc, slot, part, arenas):
-    """Add the events that a part sent to a bucket for a step to the arrival sums of the tile."""
-    pages, following, head, _, count, _, _ = arenas
-    kind = acc.dtype.type
-    half = np.int64(acc.itemsize * 4)
-    left = count[slot, part, bucket]
-    page = np.int64(head[slot, part, bucket])
-    while left > 0:
-        here = pages[slot, part, page << _LOG_PAGE : (page + 1) << _LOG_PAGE]
-        n: Any = min(left, PAGE)
-        for i in range(n):
-            if i + _AHEAD < n:
-                prefetch(acc, np.int64(here[i + _AHEAD] >> U64(32)))
-            w = np.int64(here[i] & _LOW)
-            acc[here[i] >> U64(32)] += kind((w & 0xFFFF) | ((w >> 16) << half))
-        left -= n
-        if left > 0:
-            page = np.int64(following[slot, part, page])
 
 
 @njit(**INLINE)

@@ -38,9 +38,23 @@ from twinbrain.kernels.slots import (
 )
 from twinbrain.parallel import run_threads
 
-__all__ = ["Anatomy", "Gains", "SlotMap", "Wiring", "build_map", "build_wiring", "part_cuts", "write_lists"]
+__all__ = [
+    "SPARE",
+    "Anatomy",
+    "Gains",
+    "SlotMap",
+    "Wiring",
+    "build_map",
+    "build_wiring",
+    "count_by_tile",
+    "write_lists",
+]
 
 _SLOW = {"nogil": True, "boundscheck": False, "error_model": "numpy", "cache": True}
+
+#: Numbers that may be read, and mean nothing, behind the last list: delivery reads lists in vectors.
+SPARE = 16
+
 _TOGETHER = 1 << 14  # synapses that are sorted together, by target; then each goes to the list of its source
 
 
@@ -281,7 +295,7 @@ def write_lists(slots: SlotMap, threads: int = 1) -> Wiring:
         _out_degrees(slots.ins, slots.spaces, slots.moved_source, slots.moved_target, degree)
     pointer = np.concatenate([[0], np.cumsum(degree[:-1])])
     total = int(pointer[-1])
-    targets, weights = np.empty(total, np.uint32), np.empty(total, kind)
+    targets, weights = np.empty(total + SPARE, np.uint32)[:total], np.empty(total + SPARE, kind)[:total]
     edges = np.searchsorted(pointer, np.linspace(0, total, threads + 1))
     edges[0], edges[-1] = 0, neurons
     found = np.zeros(threads, np.int64)
@@ -303,22 +317,39 @@ def build_wiring(
 
 
 @njit(**_SLOW)
-def _cut_lists(pointer, targets, first_neuron, cuts):
-    for j in range(pointer.shape[0] - 1):
-        a = pointer[j]
+def _count(j0, j1, pointer, targets, limit, counts):
+    """Count the synapses of sources j0 ... j1 - 1 in each tile; False if a count does not fit its type."""
+    most = np.int64(2) ** (8 * counts.itemsize) - 1
+    fits = True
+    for j in range(j0, j1):
+        q = pointer[j]
         b = pointer[j + 1]
-        q = a
-        for part in range(first_neuron.shape[0]):
-            while q < b and targets[q] < first_neuron[part]:
+        for k in range(limit.shape[0]):
+            a = q
+            while q < b and targets[q] < limit[k]:
                 q += 1
-            cuts[part, j] = q - a
+            fits &= q - a <= most
+            counts[j, k] = q - a
+    return fits
 
 
-def part_cuts(wiring: Wiring, first_neuron: NDArray[np.int64]) -> NDArray[np.uint32]:
-    """Return where each source's list passes from one part to the next, shape (parts + 1, N), relative to its start.
+def count_by_tile(
+    pointer: NDArray[np.int64], targets: NDArray[np.uint32], limit: NDArray[np.int64], threads: int = 1
+) -> NDArray[np.uint16] | NDArray[np.uint32]:
+    """Return how many synapses of each source's list lie in each tile of targets, (N, tiles).
 
-    ``first_neuron`` (parts + 1,) are the first neurons of the parts and, last, a number above every id.
+    ``limit`` (tiles,) is the first neuron after each tile; the last must be above every id.
     """
-    cuts = np.zeros((len(first_neuron), len(wiring.pointer) - 1), np.uint32)
-    _cut_lists(wiring.pointer, wiring.targets, np.asarray(first_neuron, np.int64), cuts)
-    return cuts
+    n = len(pointer) - 1
+    edges = np.linspace(0, n, threads + 1).astype(np.int64)
+    for kind in (np.uint16, np.uint32):
+        counts = np.zeros((n, len(limit)), kind)
+        fits = np.zeros(threads, bool)
+
+        def count(k: int, counts: NDArray[Any] = counts, fits: NDArray[np.bool_] = fits) -> None:
+            fits[k] = _count(edges[k], edges[k + 1], pointer, targets, limit, counts)
+
+        run_threads(count, threads)
+        if fits.all():
+            break
+    return counts
