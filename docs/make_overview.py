@@ -34,7 +34,9 @@ def main(folder: Path, out: Path) -> None:
     for place, axis in zip(inputs, top.subplots(1, len(inputs), sharey=True, squeeze=False)[0], strict=True):
         drawn = []
         for series, colour, label in ((recorded["bold"], GREY, "recorded"), (twin["bold"], BLUE, "twin, free run")):
-            whole = band_pass(series.sel(region=[place]).transpose("time", "region"), tr, band)  # then cut, as scored
+            whole = series.sel(region=[place]).transpose("time", "region")
+            if label == "recorded":  # over its whole length, then cut; the twin as it is: what is scored
+                whole = band_pass(whole, tr, band)
             z = whole.sel(time=times, method="nearest").values[:, 0]
             drawn.append((z - z.mean()) / z.std())
             axis.plot(times, drawn[-1], color=colour, lw=1.5, label=label)

@@ -21,7 +21,8 @@ TR = 0.8
 
 
 def network_of(regions: int, each: int = 100) -> Network:
-    return Network(brain_of(regions), neurons=regions * each, seed=1, neurons_by="equal")
+    # at the default long-range gain of 1 larger made-up persons leave the low state for good
+    return Network(brain_of(regions), neurons=regions * each, seed=1, neurons_by="equal", long_range_gain=0.85)
 
 
 def known_drive(inputs: list[str], rows: int, seed: int, mean: float, spread: float) -> Drive:

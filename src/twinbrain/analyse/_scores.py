@@ -84,6 +84,12 @@ def score_version(
     return Version(z, target, predictions, scores, notes)
 
 
+def score_series(simulated: xr.DataArray, recorded: xr.DataArray, is_input: Mask) -> Scores:
+    """Return the figures of one series against another, without baselines."""
+    z, target = standardise(simulated.to_numpy()), standardise(recorded.to_numpy())
+    return _score(z, target, correlation_matrix(target), is_input)
+
+
 def _predictions(
     pair: Aligned, inputs: tuple[str, ...], connectome: xr.DataArray | None, k: float, notes: list[str]
 ) -> dict[str, Floats | None]:

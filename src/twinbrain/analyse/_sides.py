@@ -33,7 +33,8 @@ class Given:
 class Sides:
     """Series by side ("bold", or "model" and "recorded"): as given, by region, and by region band-passed.
 
-    ``whole`` is the whole recording by region, band-passed, where two sides are compared.
+    Beside a recording the model is not band-passed, see `twinbrain.compare`. ``whole`` is the whole recording by
+    region, band-passed, where two sides are compared.
     """
 
     series: dict[str, xr.DataArray]
@@ -150,7 +151,7 @@ def _two(
     whole = band_pass(uncut.whole, step, band_hz)  # a filter run over a short piece would change the piece
     regional = {"model": pair.simulated, "recorded": pair.recorded}
     passed = {
-        "model": band_pass(uncut.simulated, step, band_hz).isel(time=later),
+        "model": pair.simulated,  # as it is, like in `compare`: it follows a recording that was filtered already
         "recorded": whole.sel(time=uncut.recorded["time"]).isel(time=later),
     }
     notes = []

@@ -131,8 +131,9 @@ def analyse(
     what
         Part or parts. Default: all; what a recording is too short for is left out with a note.
     recorded
-        The recording to lay beside a model's BOLD: both are cut to their common regions and volumes. Default: that of
-        the results, if they hold one.
+        The recording to lay beside a model's BOLD: both are cut to their common regions and volumes. Connectivity and
+        likeness are those of the band-passed recording and of the model as it is, see `compare`. Default: that of the
+        results, if they hold one.
     inputs
         Regions that were driven with the person's own BOLD. Default: those of the results.
     channels

@@ -1,8 +1,8 @@
 r"""Evidence: what a free run shows, beside everything that would look as good without a brain.
 
-The recording is band-passed once, over its whole length, as the target of the fit was, and the simulation is scored as
-it is. (Filtering a run that follows a filtered recording would filter twice what was recorded: the target itself would
-then score 0.96 instead of 1. The columns ``refiltered_...`` show what `twinbrain.compare` says, which filters both.)
+Runs are scored by `twinbrain.compare`, band-passed version: the recording is band-passed once, over its whole length,
+as the target of the fit was, and the simulation is scored as it is. The columns ``refiltered_...`` show what comes out
+when the simulation is filtered as well, which costs the target itself some hundredths.
 
 A twin's score never stands alone. This module puts beside it what the same figures are for a copy of the inputs, for
 ideal linear propagation through the same connectome, for a regression, for persistence, and for two nulls that are runs
@@ -262,10 +262,9 @@ def evidence(
 
     def scored(run: Run | xr.DataArray) -> tuple[dict[str, Any], dict[str, Any]]:
         """Compare with the band-passed recording; both sides filtered stands aside."""
-        once = compare(_bold(run), passed, inputs, **options).to_dict()
-        twice = compare(_bold(run), recorded, inputs, **{**options, "bootstrap": 100}).to_dict()
-        aside = {f"refiltered_{key.removeprefix('bold_')}": twice[key] for key in _REFILTERED}
-        return {**once, **once["raw"]}, aside | lead.other_half(_bold(run))
+        found = compare(_bold(run), recorded, inputs, **options).to_dict()
+        aside = {f"refiltered_{key.removeprefix('bold_')}": found["refiltered"][key] for key in _REFILTERED}
+        return found, aside | lead.other_half(_bold(run))
 
     rows: dict[str, dict[str, Any]] = {}
     main: dict[str, Any] = {}

@@ -118,6 +118,7 @@ class _Shared:
 
     people: dict[str, Subject] = field(default_factory=dict)
     points: dict[tuple[str, ...], tuple[Brain, WorkingPoint, xr.DataArray]] = field(default_factory=dict)
+    twins: dict[tuple[str, ...], Network] = field(default_factory=dict)
 
 
 def plan(
@@ -316,7 +317,7 @@ def run_cell(
     )
     runs: dict[int, Run] = {}
     for n in sorted(cell.sizes):
-        network = _twin(cell, brain, point, n, threads)
+        network = _twin(cell, brain, point, n, shared, threads)
         runs[n] = _free_run(network, fit.drive, cell, threads)
     largest = max(cell.sizes)
     nulls = {k: _free_run(network, d, cell, threads) for k, d in null_drives(fit.drive).items()} if cell.nulls else {}
@@ -381,12 +382,10 @@ def _working_point(
     cell: Cell, person: Subject, bold: xr.DataArray, inputs: list[str], shared: _Shared, threads: int
 ) -> tuple[Brain, WorkingPoint, xr.DataArray]:
     """Brain, calibrated network of the fit's size, and what the inputs explain on the half that is not scored."""
-    effective = cell.connectivity == "effective"
     half = bold.sizes["time"] // 2
     training = (half, bold.sizes["time"]) if cell.part == "first" else (0, half)
     gain = _GAIN[cell.circuit, cell.connectivity]
-    which = cell.inputs if effective else ""
-    key = (cell.person, cell.circuit, cell.connectivity, cell.part, str(cell.fit_size), str(cell.seed), which)
+    effective, key = cell.connectivity == "effective", _key(cell)
     if key not in shared.points:
         brain = Brain.from_subject(person)
         if effective:
@@ -413,10 +412,19 @@ def _explained(
     return explained_variance(brain, bold, inputs, training=training, loop_gain=gain)
 
 
-def _twin(cell: Cell, brain: Brain, point: WorkingPoint, n: int, threads: int) -> Network:
+def _key(cell: Cell) -> tuple[str, ...]:
+    """Return what cells with one working point have in common; only effective connectivity depends on the inputs."""
+    which = cell.inputs if cell.connectivity == "effective" else ""
+    return (cell.person, cell.circuit, cell.connectivity, cell.part, str(cell.fit_size), str(cell.seed), which)
+
+
+def _twin(cell: Cell, brain: Brain, point: WorkingPoint, n: int, shared: _Shared, threads: int) -> Network:
     """Build a network of another size and wiring, its mean rate brought back to that of the working point."""
-    larger = point.network.scaled(neurons=n * len(brain.regions), seed=cell.seed + _OF_TWIN)
-    return recentre(point, larger, seed=cell.seed, threads=threads).network
+    key = (*_key(cell), str(n))
+    if key not in shared.twins:
+        larger = point.network.scaled(neurons=n * len(brain.regions), seed=cell.seed + _OF_TWIN)
+        shared.twins[key] = recentre(point, larger, seed=cell.seed, threads=threads).network
+    return shared.twins[key]
 
 
 def _free_run(network: Network, drive: Drive, cell: Cell, threads: int) -> Run:

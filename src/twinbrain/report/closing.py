@@ -212,9 +212,7 @@ def judged(reading: Reading) -> list[str]:
                 f"Only {len(run.time_s)} volumes were compared; correlations of so short a recording are uncertain."
             )
         if not run.filtered:
-            said.append(
-                "Recorded and simulated BOLD could not be band-passed; figures and correlations here are of raw series."
-            )
+            said.append("Recorded BOLD could not be band-passed; figures and correlations here are of raw series.")
     spread = reading.array("fit", "spread")
     if spread is not None and not np.isfinite(spread.values).all():
         said.append("The posterior spread of the estimated current is not finite everywhere.")

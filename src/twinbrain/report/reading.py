@@ -85,7 +85,7 @@ class Content:
 class FreeRun:
     """Recorded and simulated BOLD over the same volumes and regions, standardised.
 
-    Arrays are (time, region), z-scores; `filtered` says whether both were band-passed; `pcc` is per region.
+    Arrays are (time, region), z-scores; `filtered` says whether the recording was band-passed; `pcc` is per region.
 
     Examples
     --------
@@ -190,16 +190,14 @@ class Reading:
 
     @cached_property
     def free_run(self) -> FreeRun | None:
-        """Recorded against simulated BOLD: band-passed if that can be done, as the scores are."""
+        """Recorded BOLD, band-passed if that can be done, against simulated BOLD as it is: what is scored."""
         simulated = self.array("twin", "bold")
         if self.recorded is None or simulated is None:
             return None
-        # filtered over their whole length and then cut, as the scores are: a piece filtered alone is another series
-        tr = series.step_s(self.recorded)
-        passed = [self._passed(array, tr) for array in (self.recorded, simulated)]
-        filtered = all(array is not None for array in passed)
+        # filtered over its whole length and then cut, as in the scores: a piece filtered alone is another series
+        passed = self._passed(self.recorded, series.step_s(self.recorded))
         given = self._compared(self.recorded, simulated)
-        shown = given if passed[0] is None or passed[1] is None else self._compared(passed[0], passed[1])
+        shown = given if passed is None else self._compared(passed, simulated)
         model = given[1]
         if model.sizes["time"] < 3 or not model.sizes["region"]:
             return None
@@ -215,7 +213,7 @@ class Reading:
             recorded=z[0],
             simulated=z[1],
             pcc=series.column_correlation(z[0], z[1]),
-            filtered=filtered,
+            filtered=passed is not None,
         )
 
     def _passed(self, array: xr.DataArray, repetition_time_s: float) -> xr.DataArray | None:

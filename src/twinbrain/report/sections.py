@@ -131,7 +131,7 @@ def brain(reading: Reading) -> Section:
                 areas=[46.0] * len(regions),
             ),
             "Glass brain; every region is a disc coloured by the correlation of simulated and recorded BOLD.",
-            "Where the free run agrees with the record: correlation of band-passed BOLD in each region. Orange "
+            "Where the free run agrees with the band-passed record: correlation of BOLD in each region. Orange "
             "rings: input regions.",
         )
     return section
@@ -284,13 +284,13 @@ def free_run(reading: Reading) -> Section:
         return section
     pcc = np.array([reading.region_pcc.get(name, math.nan) for name in run.regions])
     treated = (
-        f"band-passed ({words.number(reading.band_hz[0])}–{words.number(reading.band_hz[1])} Hz) and standardised"
+        f"The recording is band-passed ({words.number(reading.band_hz[0])}–{words.number(reading.band_hz[1])} Hz), as "
+        "the target of the fit was; the twin is shown as it is. Both are standardised. "
         if run.filtered
-        else "standardised (too short to band-pass)"
+        else "Both series are standardised (the recording is too short to be band-passed). "
     )
     section.say(
-        "The estimated current drives a new network that never sees the recording. Both series are "
-        f"{treated}. " + _lag_sentence(reading)
+        "The estimated current drives a new network that never sees the recording. " + treated + _lag_sentence(reading)
     )
     is_input = np.array([name in reading.inputs for name in run.regions])
     unit_error = np.sqrt(series.column_mean((run.recorded - run.simulated) ** 2))
@@ -424,7 +424,7 @@ def connectivity(reading: Reading) -> Section:
         ),
         "Three square matrices of correlations between regions: recorded, simulated, and their difference.",
         "Correlation of BOLD between regions"
-        + (", band-passed" if run.filtered else "")
+        + (" (recording band-passed)" if run.filtered else "")
         + "; regions ordered by hemisphere and system. Orange ticks: input regions. The diagonal is left "
         "out.",
     )
