@@ -47,7 +47,7 @@ class Similarity:
     >>> t = np.arange(200) * 0.72
     >>> x = np.random.Generator(np.random.Philox(key=4)).normal(size=(200, 5)).cumsum(axis=0)
     >>> bold = xr.DataArray(x, dims=("time", "region"), coords={"time": t, "region": list("ABCDE")})
-    >>> print(repr(compare(bold, bold, ["A"], bootstrap=100))[:68])
+    >>> print(repr(compare(band_pass(bold, 0.72), bold, ["A"], bootstrap=100))[:68])
     Similarity(5 regions, 1 input, 190 volumes: PCC of the others 1.000,
     """
 
