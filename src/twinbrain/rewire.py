@@ -211,10 +211,8 @@ def permute_regions(connectome: xr.DataArray, *, seed: int = 0) -> xr.DataArray:
 
     Parameters
     ----------
-    connectome
-        (target, source) with region names, >= 0, finite, diagonal 0; any units.
-    seed
-        Key of the random numbers; with the region names alone it decides the result.
+    connectome, seed
+        As for :func:`permute_weights`.
 
     Returns
     -------

@@ -36,14 +36,8 @@ The files under derivatives look as fMRIPrep, QSIRecon and a PET pipeline leave 
 def synthetic_bids(
     folder: str | os.PathLike[str],
     *,
-    atlas: str = "Template",
-    small: bool = False,
-    voxels: int | None = None,
-    volumes: int | None = None,
-    repetition_time_s: float = 0.8,
-    inputs: tuple[str, ...] = ("Thalamus_L", "Thalamus_R"),
-    seed: int = 1,
     name: str = "01",
+    **options: Any,
 ) -> SyntheticPerson:
     """Write a complete synthetic person as a BIDS folder, with the truth beside it.
 
@@ -57,8 +51,11 @@ def synthetic_bids(
     ----------
     folder
         A path that does not exist yet, or an empty folder; its parent must exist.
-    atlas, small, voxels, volumes, repetition_time_s, inputs, seed, name
-        As :func:`twinbrain.experiment.synthetic.synthetic_person` takes them.
+    name
+        The person's label.
+    options
+        Everything else that :func:`twinbrain.experiment.synthetic.synthetic_person` takes, such as ``atlas``,
+        ``small``, ``volumes`` and ``seed``.
 
     Returns
     -------
@@ -85,16 +82,7 @@ def synthetic_bids(
         raise InputError(f"{folder}: there is something already; give a path that does not exist yet")
     if not folder.absolute().parent.is_dir():
         raise InputError(f"{folder}: the parent folder does not exist; make it first")
-    person = synthetic_person(
-        atlas=atlas,
-        small=small,
-        voxels=voxels,
-        volumes=volumes,
-        repetition_time_s=repetition_time_s,
-        inputs=inputs,
-        seed=seed,
-        name=name,
-    )
+    person = synthetic_person(name=name, **options)
     try:
         temporary = Path(tempfile.mkdtemp(dir=folder.absolute().parent, prefix=f".{folder.name}-"))
         try:
