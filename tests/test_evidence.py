@@ -226,3 +226,16 @@ def test_bands_that_fit_and_bands_that_do_not() -> None:
     assert narrow["coverage_95"] < 0.6
     assert narrow["rank_p"] < 1e-3
     assert posterior_checks(a_fit(float("nan")))["coverage_95"] is None
+
+
+def test_missing_volumes_do_not_count() -> None:
+    recorded, signal = recorded_and_signal()
+    holed = recorded.copy(deep=True)
+    holed[[40, 41, 100]] = np.nan
+    found, plain = (
+        evidence({100: series(signal)}, r, INPUTS, connectome=connectome(), bootstrap=100).table.loc["free run"]
+        for r in (holed, recorded)
+    )
+    for name in ("bold_pcc_noninputs", "fc_pcc", "over_copy", "refiltered_pcc_noninputs"):
+        assert found[name] == pytest.approx(plain[name], abs=0.03), name
+        assert found[name] != plain[name], name

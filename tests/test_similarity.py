@@ -470,3 +470,41 @@ def test_both_rooms_average_voxels_to_the_same_regions() -> None:
     np.testing.assert_allclose(one.values, other.values, rtol=1e-12)
     plain = voxels.groupby("region").mean().sel(region=["b", "a", "c"])
     assert np.abs(plain.values - other.values).max() > 1e-3
+
+
+def test_missing_volumes_are_left_out_of_every_score() -> None:
+    x = bold()
+    holed = x.copy(deep=True)
+    lost = [60, 61, 62, 150, 299]
+    holed[lost] = np.nan
+    score = compare(x, holed, ["R0"], bootstrap=100, max_lag=3).to_dict()
+    assert score["bold_pcc_all"] == pytest.approx(1, abs=5e-3)  # the filter ran over bridged volumes
+    assert score["raw"]["bold_pcc_all"] == pytest.approx(1, abs=1e-12)  # nothing was: what was measured is the same
+    assert score["raw"]["fc_rms"] == pytest.approx(0, abs=1e-12)
+    assert score["best_lag_tr"] == 0
+    assert "5 of 290 volumes are missing in the recording and not scored" in score["notes"]
+    wild = x.copy(deep=True)
+    wild[lost] = 1e4  # what the simulation does there is not looked at; where it is looked at, it counts
+    assert compare(wild, holed, ["R0"], bootstrap=100).to_dict()["raw"]["bold_pcc_all"] == pytest.approx(1, abs=1e-12)
+    assert compare(wild, x, ["R0"], bootstrap=100).to_dict()["raw"]["bold_pcc_all"] < 0.5
+    alone = x.copy(deep=True)
+    alone[60, 2] = np.nan  # one region only: that is a fault, not a volume
+    with pytest.raises(InputError, match="recorded BOLD of region 'R2' is not finite"):
+        compare(x, alone, ["R0"])
+    holed[5:] = np.nan
+    with pytest.raises(
+        InputError, match="of the 290 volumes in common 0 are not missing in the recording, expected at"
+    ):
+        compare(x, holed, ["R0"])
+
+
+def test_the_filter_bridges_missing_volumes() -> None:
+    x = bold()
+    holed = x.copy(deep=True)
+    holed[100:103] = np.nan
+    passed, whole = band_pass(holed, TR), band_pass(x, TR)
+    assert np.isnan(passed[100:103]).all()
+    there = np.isfinite(passed[:, 0].values)
+    assert there.sum() == 297
+    assert np.abs((passed - whole)[there]).max() < 0.3 * whole.std()
+    assert float(np.abs((passed - whole)[there][:60]).max()) < 0.02 * whole.std()  # and only nearby

@@ -45,6 +45,20 @@ def correlation_matrix(series: Floats) -> Floats:
     return matrix
 
 
+def bridge(values: Floats, present: npt.NDArray[np.bool_]) -> Floats:
+    """Fill rows of ``values`` (time, region) that are not ``present`` linearly, at the ends with the nearest.
+
+    Examples
+    --------
+    >>> bridge(np.array([[1.0], [np.nan], [3.0], [np.nan]]), np.array([True, False, True, False])).ravel().tolist()
+    [1.0, 2.0, 3.0, 3.0]
+    """
+    rows = np.arange(len(values))
+    filled = values.copy()
+    filled[~present] = np.stack([np.interp(rows[~present], rows[present], x[present]) for x in values.T], axis=1)
+    return filled
+
+
 def generator(seed: int, purpose: int) -> np.random.Generator:
     """Random numbers keyed by (seed, purpose), so that no use of the seed disturbs another."""
     if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or not 0 <= seed < 2**64:

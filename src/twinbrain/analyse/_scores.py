@@ -29,7 +29,7 @@ _MIN_BLOCKS = 3
 
 @dataclass(frozen=True, eq=False)
 class Version:
-    """Standard scores (time, region) of one version, the baselines' predictions of it, and all figures."""
+    """Standard scores (scored volume, region) of one version, the baselines' predictions of it, and all figures."""
 
     simulated: Floats
     recorded: Floats
@@ -51,15 +51,18 @@ def score_version(
     is_input = input_mask([str(name) for name in pair.recorded["region"].values], inputs)
     notes: list[str] = []
     predictions = _predictions(pair, inputs, connectome, k, notes)
-    z, target = standardise(pair.simulated.to_numpy()), standardise(pair.recorded.to_numpy())
+    there = pair.scored  # baselines, shifts and filters run over even times; only what was measured is scored
+    predictions = {name: None if series is None else series[there] for name, series in predictions.items()}
+    run = standardise(pair.simulated.to_numpy())
+    z, target = standardise(run[there]), standardise(pair.recorded.to_numpy()[there])
     fc = correlation_matrix(target)
     scores = _score(z, target, fc, is_input)
     scores["fc_mean_recorded"] = matrix_distances(fc, fc)["fc_mean"]
     scores["baselines"] = {
         name: None if series is None else _score(series, target, fc, is_input) for name, series in predictions.items()
     }
-    scores["baselines"] |= _nulls(z, target, fc, is_input, seed)
-    scores["ceilings"] = {"split_half_fc": _split_half(pair.whole, is_input)}
+    scores["baselines"] |= _nulls(run, there, target, fc, is_input, seed)
+    scores["ceilings"] = {"split_half_fc": _split_half(pair.whole[pair.present.to_numpy()], is_input)}
     best, reached = _best(scores["baselines"])
     scores["best_baseline"] = best
     block = int(np.ceil(block_s / pair.repetition_time_s - 1e-9))
@@ -123,7 +126,7 @@ def _score(z: Floats, target: Floats, fc: Floats, is_input: Mask, fc_simulated: 
     }
 
 
-def _nulls(z: Floats, target: Floats, fc: Floats, is_input: Mask, seed: int) -> dict[str, Scores]:
+def _nulls(z: Floats, there: Mask, target: Floats, fc: Floats, is_input: Mask, seed: int) -> dict[str, Scores]:
     """Mean scores of the simulation with its course in time destroyed; its FC stays and is computed once."""
     volumes, matrix = len(z), correlation_matrix(z)
     shifts = np.linspace(volumes / 3, 2 * volumes / 3, _SHIFTS).astype(int)
@@ -133,7 +136,7 @@ def _nulls(z: Floats, target: Floats, fc: Floats, is_input: Mask, seed: int) -> 
     }
     nulls = {}
     for name, series in drawn.items():
-        each = [_score(s, target, fc, is_input, matrix) for s in series]
+        each = [_score(s[there], target, fc, is_input, matrix) for s in series]
         nulls[name] = {key: float(np.mean([score[key] for score in each])) for key in each[0]}
     return nulls
 
@@ -191,16 +194,19 @@ def _split_half(whole: xr.DataArray, is_input: Mask) -> Scores:
     }
 
 
-def best_lag(z: Floats, target: Floats, max_lag: int) -> tuple[int | None, float | None]:
-    """Lag with the highest mean correlation; positive when the simulation comes late."""
+def best_lag(z: Floats, target: Floats, max_lag: int, there: Mask | None = None) -> tuple[int | None, float | None]:
+    """Lag with the highest mean correlation over the target's rows ``there``; positive: the simulation comes late."""
     if max_lag == 0:
         return None, None
     n = len(z)
+    kept = np.ones(n, dtype=np.bool_) if there is None else there
     if n - max_lag < 3:
         raise InputError(f"max_lag is {max_lag} volumes but {n} are compared, expected fewer than {n - 2}; lower it.")
-    reached = {
-        lag: float(pearson(z[max(lag, 0) : n + min(lag, 0)], target[max(-lag, 0) : n - max(lag, 0)]).mean())
-        for lag in sorted(range(-max_lag, max_lag + 1), key=abs)
-    }
+
+    def score(lag: int) -> float:
+        ours, theirs = slice(max(lag, 0), n + min(lag, 0)), slice(max(-lag, 0), n - max(lag, 0))
+        return float(pearson(z[ours][kept[theirs]], target[theirs][kept[theirs]]).mean())
+
+    reached = {lag: score(lag) for lag in sorted(range(-max_lag, max_lag + 1), key=abs)}
     best = max(reached, key=lambda lag: reached[lag])
     return best, reached[best]

@@ -154,7 +154,7 @@ def _two(
         "model": pair.simulated,  # as it is, like in `compare`: it follows a recording that was filtered already
         "recorded": whole.sel(time=uncut.recorded["time"]).isel(time=later),
     }
-    notes = []
+    notes = [f"{text}; here they are bridged linearly" for text in pair.missing_note]
     if pair.unmatched:
         notes.append(f"{len(pair.unmatched)} regions are on one side only and left out, such as '{pair.unmatched[0]}'")
     names = {str(name) for name in pair.recorded["region"].values}

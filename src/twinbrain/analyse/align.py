@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from twinbrain.analyse._numeric import Floats, is_constant
+from twinbrain.analyse._numeric import Floats, bridge, is_constant
 from twinbrain.errors import InputError
 
 __all__ = ["Aligned", "align", "to_regions"]
@@ -23,7 +23,8 @@ class Aligned:
 
     ``simulated`` and ``recorded`` are (time, region), float64, the recorded times and order of regions;
     ``whole`` is the complete recording of these regions; ``repetition_time_s`` in s; ``unmatched`` regions
-    that only one side has.
+    that only one side has. ``present`` (time of ``whole``) is false for volumes that were missing: they are bridged
+    linearly, since filters and shifts need even times, and take no part in scores.
     """
 
     simulated: xr.DataArray
@@ -31,6 +32,18 @@ class Aligned:
     whole: xr.DataArray
     repetition_time_s: float
     unmatched: tuple[str, ...]
+    present: xr.DataArray
+
+    @property
+    def scored(self) -> npt.NDArray[np.bool_]:
+        """Which rows of ``recorded`` were measured."""
+        return np.asarray(self.present.sel(time=self.recorded["time"]), dtype=np.bool_)
+
+    @property
+    def missing_note(self) -> list[str]:
+        """A sentence on missing volumes, if there are any."""
+        lost = int((~self.scored).sum())
+        return [f"{lost} of {len(self.scored)} volumes are missing in the recording and not scored"] if lost else []
 
 
 def to_regions(bold: xr.DataArray, *, what: str = "simulated") -> xr.DataArray:
@@ -102,7 +115,8 @@ def align(simulated: xr.DataArray, recorded: xr.DataArray, *, discard: int = 10)
 
     Each recorded volume takes the simulated one nearest in time, if that is no further away than half a
     repetition time; regions are matched by name and take the order of the recording; the first ``discard``
-    common volumes, where the simulation still forgets its start, are left out.
+    common volumes, where the simulation still forgets its start, are left out. Recorded volumes that are NaN in
+    every region are missing (scrubbed, for instance), see `Aligned`.
 
     Parameters
     ----------
@@ -155,14 +169,30 @@ def align(simulated: xr.DataArray, recorded: xr.DataArray, *, discard: int = 10)
             f"the simulated BOLD has a gap after {float(rec['time'][rows[first]]):g} s, expected a volume "
             "for each recorded one between its first and last; give it without gaps."
         )
+    rec, present = _bridged(rec)
     segment = rec.isel(time=rows)
+    if (measured := int(present[rows].sum())) < MIN_VOLUMES:
+        raise InputError(
+            f"of the {len(rows)} volumes in common {measured} are not missing in the recording, expected at least "
+            f"{MIN_VOLUMES}; scrub less, or simulate longer."
+        )
     moved = sim.isel(time=partners).assign_coords(time=segment["time"])
     for array, what in ((moved, "simulated"), (rec, "recorded")):
         _refuse_not_finite(array, what)
     for array, what in ((moved, "simulated"), (segment, "recorded")):
         _refuse_constant(array, what)
     unmatched = tuple(sorted((theirs | set(ours)) - set(common)))
-    return Aligned(moved, segment, rec, step, unmatched)
+    return Aligned(moved, segment, rec, step, unmatched, present)
+
+
+def _bridged(rec: xr.DataArray) -> tuple[xr.DataArray, xr.DataArray]:
+    """Fill volumes that are NaN in every region linearly (at the ends with the nearest), and say which were there."""
+    values = np.asarray(rec.transpose("time", "region"), dtype=np.float64)
+    present = np.asarray(~np.isnan(values).all(axis=1))
+    marked = xr.DataArray(present, dims="time", coords={"time": rec["time"]})
+    if present.all() or not present.any():
+        return rec, marked
+    return rec.copy(data=bridge(values, present)).transpose(*rec.dims), marked
 
 
 def _nearest(wanted: Floats, offered: Floats, step: float) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:

@@ -7,6 +7,7 @@ from typing import TypeVar
 import numpy as np
 import xarray as xr
 
+from twinbrain.analyse._numeric import bridge
 from twinbrain.errors import InputError
 
 __all__ = ["band_pass"]
@@ -28,7 +29,8 @@ def band_pass(series: Series, repetition_time_s: float, band_hz: tuple[float, fl
     Parameters
     ----------
     series
-        Array with time first, or DataArray with a dimension ``time``, any units; at least 17 volumes.
+        Array with time first, or DataArray with a dimension ``time``, any units; at least 17 volumes. Volumes that
+        are NaN everywhere are missing: they are bridged linearly for the filter, and are NaN again after it.
     repetition_time_s
         Time between two volumes, s.
     band_hz
@@ -82,5 +84,10 @@ def band_pass(series: Series, repetition_time_s: float, band_hz: tuple[float, fl
         raise InputError(
             f"the series to filter has {len(values)} volumes, expected at least {_PADDING + 2}; use a longer one."
         )
+    there = np.asarray(~np.isnan(values.reshape(len(values), -1)).all(axis=1))
+    if there.any() and not there.all():
+        flat = values.reshape(len(values), -1)
+        filtered = band_pass(bridge(flat, there), repetition_time_s, band_hz)
+        return np.where(there[:, None], filtered, np.nan).reshape(values.shape)
     sections = butter(_ORDER, [low / nyquist, high / nyquist], btype="bandpass", output="sos")
     return np.asarray(sosfiltfilt(sections, detrend(values, axis=0, type="linear"), axis=0, padlen=_PADDING))

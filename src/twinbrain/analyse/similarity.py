@@ -112,7 +112,8 @@ def compare(
         BOLD of a run without correction, (time, region) or (time, voxel) with ``region`` and ``weight`` on
         the voxels; ``time`` in s on the clock of the recording. It may cover a part of the recording.
     recorded
-        The whole recording, (time, region), ``time`` in s, evenly spaced.
+        The whole recording, (time, region), ``time`` in s, evenly spaced. Volumes that are NaN in every region are
+        missing: bridged for the filter, and not scored.
     inputs
         Regions that were driven with the person's own BOLD; scores without them are the evidence.
     connectome
@@ -193,14 +194,15 @@ def compare(
     chosen = tuple(dict.fromkeys(str(name) for name in inputs))
     if is_input.all():
         warnings.warn("every region compared is an input: scores of non-input regions are not defined", stacklevel=2)
-    notes = _notes(pair, band_hz)
+    notes = _notes(pair, band_hz) + pair.missing_note
     raw = score_version(pair, chosen, connectome, k, bootstrap, block_s, seed)
     uncut = align(simulated, recorded, discard=0)
     once = _filtered(uncut, band_hz, discard)
     passed = score_version(once, chosen, connectome, k, bootstrap, block_s, seed)
     again = band_pass(uncut.simulated, uncut.repetition_time_s, band_hz).isel(time=slice(discard, None))
-    refiltered = score_series(again, once.recorded, is_input)
-    lag, at_lag = best_lag(passed.simulated, passed.recorded, max_lag)
+    there = once.scored
+    refiltered = score_series(again[there], once.recorded[there], is_input)
+    lag, at_lag = best_lag(once.simulated.values, once.recorded.values, max_lag, there)
     times = pair.recorded["time"].values
     scores = {
         **passed.scores,
@@ -278,7 +280,8 @@ def _filtered(uncut: Aligned, band_hz: tuple[float, float], discard: int) -> Ali
     whole = band_pass(uncut.whole, step, band_hz)
     recorded = whole.sel(time=uncut.recorded["time"])
     later = slice(discard, None)
-    return Aligned(uncut.simulated.isel(time=later), recorded.isel(time=later), whole, step, uncut.unmatched)
+    ours = uncut.simulated.isel(time=later)
+    return Aligned(ours, recorded.isel(time=later), whole, step, uncut.unmatched, uncut.present)
 
 
 def _figure(value: float | None) -> str:

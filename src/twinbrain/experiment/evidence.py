@@ -208,7 +208,7 @@ def evidence(
         Free runs (no correction) by neurons per region; with three sizes or more the finite-size law is fitted. The
         largest is the one that is judged.
     recorded
-        The whole recording (time, region).
+        The whole recording (time, region). Volumes that are NaN in every region are missing and not scored.
     inputs
         Regions whose drive was fitted to the recording.
     connectome
@@ -452,7 +452,8 @@ class _Lead:
         mask = input_mask([str(name) for name in target["region"].values], self.inputs)
         block = int(np.ceil(self.block_s / pair.repetition_time_s - 1e-9))
         z = [
-            standardise(np.asarray(x.transpose("time", "region"), np.float64)) for x in (pair.simulated, target, copied)
+            standardise(np.asarray(x.transpose("time", "region"), np.float64)[pair.scored])
+            for x in (pair.simulated, target, copied)
         ]
         return z[0], z[1], z[2], mask, block
 
@@ -468,9 +469,10 @@ class _Lead:
         left = (times < inside.min() - far) | (times > inside.max() + far)
         half = times < times[len(times) // 2]
         left &= ~half if inside.mean() < times[len(times) // 2] else half  # the other half, nothing of the same one
-        if left.sum() < _GAP or own.sizes["region"] < 3:
+        if (left & pair.present.values).sum() < _GAP or own.sizes["region"] < 3:
             return {"fc_pcc_other_half": None}
-        other = pair.whole.isel(time=np.flatnonzero(left))
+        other = pair.whole.isel(time=np.flatnonzero(left & pair.present.values))
+        own = own.isel(time=np.flatnonzero(pair.scored))
         upper = np.triu_indices(own.sizes["region"], 1)
         a, b = (correlation_matrix(np.asarray(x.transpose("time", "region"), np.float64))[upper] for x in (own, other))
         return {"fc_pcc_other_half": float(np.corrcoef(a, b)[0, 1]) if np.ptp(a) > 0 and np.ptp(b) > 0 else None}

@@ -231,9 +231,14 @@ def fit(reading: Reading) -> Section:
 def _inverse_sentence(attrs: Mapping[str, Any]) -> str:
     """Say what the inversion found on its way."""
     peak, mean = (words.as_float(attrs.get(f"rate_target_{name}_hz")) for name in ("highest", "mean"))
+    rates = (
+        f"firing rates that explain the record ({words.decimals(mean)} Hz on average, up to {words.decimals(peak)} Hz)"
+    )
+    back = words.as_float(attrs.get("deconvolution_pcc"))  # the ensemble's own figures stand in its place
     said = (
-        f"The firing rates that explain the record ({words.decimals(mean)} Hz on average, up to {words.decimals(peak)} "
-        f"Hz) give it back with r = {words.score(attrs.get('deconvolution_pcc'))}. "
+        f"The {rates} give it back with r = {words.score(back)}. "
+        if math.isfinite(back)
+        else f"It began with {rates}. "
     )
     found = words.as_float(attrs.get("correction_1_bold_pcc"))
     if math.isfinite(found):

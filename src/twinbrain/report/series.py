@@ -132,6 +132,8 @@ def is_constant(series: Array) -> npt.NDArray[np.bool_]:
 def band_passed(series: Array, repetition_time_s: float, band_hz: tuple[float, float]) -> Array | None:
     """Band-pass along time as the scores do (`analyse.filtering.band_pass`); None where it cannot be done.
 
+    Volumes that are NaN in every column are missing and stay so.
+
     Examples
     --------
     >>> band_passed(np.ones((5, 1)), 0.72, (0.01, 0.1)) is None
@@ -140,7 +142,8 @@ def band_passed(series: Array, repetition_time_s: float, band_hz: tuple[float, f
     from twinbrain.analyse.filtering import band_pass
 
     try:
-        return band_pass(series, repetition_time_s, band_hz) if np.isfinite(series).all() else None
+        usable = np.isfinite(series).all(axis=1) | np.isnan(series).all(axis=1)
+        return band_pass(series, repetition_time_s, band_hz) if usable.all() else None
     except InputError:  # too short, or the band lies beyond the sampling: the report then shows the raw series
         return None
 
