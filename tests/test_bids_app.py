@@ -181,7 +181,7 @@ def test_one_command_from_folder_to_report(tmp_path: Path, capsys: pytest.Captur
     [
         (["nowhere", "out", "participant"], "nowhere: there is no such folder; give a BIDS folder"),
         (["BIDS", "out", "group"], "the analysis level is 'group', but only 'participant' is possible"),
-        (["BIDS", "out", "participant", "--participant-label", "02"], "there is no participant '02'; there are 01"),
+        (["BIDS", "out", "participant", "--participant-label", "02"], "there is no participant '02'; there is 01"),
         (["BIDS", "BIDS", "participant"], "is the folder of the data; choose another output folder"),
         (["BIDS", "file", "participant"], "file: is a file, expected a folder"),
         (["BIDS", "out", "participant", "--task", "sleep"], "'sub-01' has no run 'sleep'; it has blocks, rest"),

@@ -45,8 +45,8 @@ class BidsOptions:
     scaled
         Scale the networks to the number of regions, and take fewer volumes if the run is shorter; what ``settings`` or
         a study file name stays.
-    task, session, space, atlas, label_table
-        Which of several runs, sessions, spaces and atlases.
+    task, session, space, atlas, label_table, connectome, weighting
+        Which of several runs, sessions, spaces, atlases and connectomes.
     level
         ``"region"`` or ``"voxel"``; None for the study's.
     threads
@@ -71,6 +71,8 @@ class BidsOptions:
     space: str | None = None
     atlas: str | None = None
     label_table: str | None = None
+    connectome: str | None = None
+    weighting: str | None = None
     level: str | None = None
     threads: int | None = None
     memory_gb: float | None = None
@@ -109,7 +111,7 @@ def participants(folder: Path, labels: Iterable[str] = ()) -> tuple[str, ...]:
     wanted = [label.removeprefix("sub-") for label in labels]
     for label in wanted:
         if label not in found:
-            raise InputError(f"{folder}: there is no participant '{label}'; there are {', '.join(found[:10])}")
+            raise InputError(f"{folder}: there is no participant '{label}'; there is {', '.join(found[:10])}")
     return tuple(wanted or found)
 
 
@@ -211,8 +213,10 @@ def participant_study(folder: Path, label: str, options: BidsOptions) -> Study:
         "participant": label,
         "session": options.session,
         "space": options.space,
-        "atlas": options.atlas,
-        "labels": options.label_table,
+        "atlas": _place(options.atlas),
+        "labels": _place(options.label_table),
+        "connectome": _place(options.connectome),
+        "weighting": options.weighting,
     }
     subject = msgspec.structs.replace(options.study.subject, **{k: v for k, v in given.items() if v or k == "sample"})
     if options.task is not None:
@@ -227,6 +231,11 @@ def participant_study(folder: Path, label: str, options: BidsOptions) -> Study:
     if options.scaled:
         study = _scaled(study, options.settings)
     return check_study(with_settings(study, options.settings))
+
+
+def _place(name: str | None) -> str | None:
+    """Make a path absolute, so that the study in the results folder means the same file from anywhere."""
+    return str(Path(name).resolve()) if name is not None and Path(name).exists() else name
 
 
 def _scaled(study: Study, settings: Sequence[str]) -> Study:

@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from twinbrain.commands import add_commands, page_maker, run_check, with_options
+from twinbrain.commands import add_choices, add_commands, page_maker, run_check, with_options
 from twinbrain.errors import InputError, Interrupted, nearest
 
 if TYPE_CHECKING:
@@ -172,6 +172,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     check.add_argument("what", metavar="STUDY|FOLDER", help="a study, a person's folder, or a results folder")
     check.add_argument("--participant", metavar="LABEL", help="which participant of a BIDS folder")
+    add_choices(check)
     check.add_argument("--page", metavar="FILE", help="draw what was found into this HTML file")
     _add_settings(check)
 

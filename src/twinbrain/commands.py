@@ -7,7 +7,7 @@ import importlib.util
 import logging
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from twinbrain.errors import InputError
 
@@ -15,10 +15,26 @@ if TYPE_CHECKING:
     from twinbrain.config import Study
     from twinbrain.experiment.check import Findings
 
-__all__ = ["add_commands", "page_maker", "run_check", "with_options"]
+__all__ = ["add_choices", "add_commands", "page_maker", "run_check", "with_options"]
 
 _LOG = logging.getLogger("twinbrain")
-_PERSONS = (".zip", ".nii", ".mat", ".h5", ".hdf5", ".npz", ".csv", ".tsv")  # files that are a person, not a study
+# endings of files that are a person or a part of one, not a study
+_PERSONS = (
+    ".zip",
+    ".nii",
+    ".gz",
+    ".mat",
+    ".h5",
+    ".hdf5",
+    ".npz",
+    ".npy",
+    ".csv",
+    ".tsv",
+    ".trk",
+    ".tck",
+    ".trx",
+    ".gii",
+)
 
 
 def add_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
@@ -63,10 +79,7 @@ def _add_bids(bids: argparse.ArgumentParser) -> None:
         "--participant-label", "--participant_label", nargs="+", default=[], metavar="LABEL", help="whom (default: all)"
     )
     bids.add_argument("--task", "--task-id", metavar="NAME", help="the BOLD run to fit (default: rest)")
-    bids.add_argument("--session-label", "--session_label", metavar="LABEL", help="which session")
-    bids.add_argument("--space", metavar="NAME", help="which space, where there are several")
-    bids.add_argument("--atlas", metavar="NAME|IMAGE", help="which atlas, by name or label image")
-    bids.add_argument("--labels", metavar="TSV", help="table of the label image's regions")
+    add_choices(bids)
     bids.add_argument("--level", choices=("region", "voxel"), help="one voxel per region, or the person's own voxels")
     bids.add_argument("--study", metavar="STUDY", help="a study whose settings are used for everyone")
     bids.add_argument("--n-cpus", "--n_cpus", "--nprocs", type=int, metavar="N", help="threads of the engine; 0 = all")
@@ -74,6 +87,22 @@ def _add_bids(bids: argparse.ArgumentParser) -> None:
     bids.add_argument("-w", "--work-dir", metavar="DIR", help="where unfinished runs are kept")
     bids.add_argument("--skip-bids-validator", "--skip_bids_validator", action="store_true", help="accepted, no effect")
     bids.add_argument("--set", action="append", default=[], metavar="TABLE.KEY=VALUE", help="replace one value")
+
+
+def add_choices(parser: argparse.ArgumentParser) -> None:
+    """Add what says which of several files are meant; messages call them as Python does, such as atlas=."""
+    parser.add_argument("--session-label", "--session_label", metavar="LABEL", help="which session")
+    parser.add_argument("--space", metavar="NAME", help="which space, where there are several")
+    parser.add_argument("--atlas", metavar="NAME|IMAGE", help="which atlas, by name or label image")
+    parser.add_argument("--labels", metavar="TSV", help="table of the label image's regions")
+    parser.add_argument("--connectome", metavar="FILE", help="the connectome, where the folder has none")
+    parser.add_argument("--weighting", metavar="NAME", help="which of several connectomes")
+
+
+def _choices(options: argparse.Namespace) -> dict[str, Any]:
+    """What was said of :func:`add_choices`, as :func:`twinbrain.read_subject` calls it."""
+    names = {"session_label": "session"} | {n: n for n in ("space", "atlas", "labels", "connectome", "weighting")}
+    return {name: value for key, name in names.items() if (value := getattr(options, key)) is not None}
 
 
 def with_options(study: Study, options: argparse.Namespace) -> Study:
@@ -103,6 +132,8 @@ def page_maker() -> Callable[[Path], object] | None:
 def run_check(options: argparse.Namespace) -> None:
     """Say what was found in a study, a person's folder, a results folder or an export."""
     path = Path(options.what)
+    if not path.exists():
+        raise InputError(f"{path}: there is no such file or folder; give a study in TOML, or a person's folder or file")
     if path.is_dir() and (options.set or options.threads is not None):
         given = "--set" if options.set else "--threads"
         raise InputError(f"{given} changes a study, but '{path}' is a folder; give 'twinbrain check' a study instead")
@@ -119,13 +150,15 @@ def run_check(options: argparse.Namespace) -> None:
     if path.is_dir() or path.suffix.lower() in _PERSONS:
         from twinbrain.data.read import read_subject
 
-        found = findings(read_subject(path, options.participant))
+        found = findings(read_subject(path, options.participant, **_choices(options)))
         _show(found)
         print("A study names the inputs and sizes: give 'twinbrain check' a study for the estimate.")
     else:
         from twinbrain.config import read_study
         from twinbrain.experiment.prepare import prepare
 
+        for name in _choices(options):
+            raise InputError(f"{path}: a study says itself which {name} it takes, in its table [subject]")
         study = with_options(read_study(path), options)
         ready = prepare(study)
         found = findings(ready.person, study=study, ready=ready)
@@ -201,6 +234,8 @@ def _bids(options: argparse.Namespace) -> None:
         space=options.space,
         atlas=options.atlas,
         label_table=options.labels,
+        connectome=options.connectome,
+        weighting=options.weighting,
         level=options.level,
         threads=options.n_cpus,
         memory_gb=options.mem_gb,

@@ -43,8 +43,8 @@ def choose_session(root: Path, files: tuple[BidsFile, ...], chosen: str | None) 
         return known[0] if known else None
     wanted = str(chosen).removeprefix("ses-")
     if wanted not in known:
-        there = ", ".join(known) or "none"
-        raise InputError(f"{root}: there is no session '{wanted}'{nearest(wanted, known)}; there is {there}.")
+        there = f"there is {', '.join(known)}" if known else "no file names one, so leave it out"
+        raise InputError(f"{root}: there is no session '{wanted}'{nearest(wanted, known)}; {there}.")
     return wanted
 
 
@@ -119,7 +119,7 @@ def find_atlas(work: Work, space: str | None) -> tuple[Atlas, LabelTable]:
         if file is None:
             raise InputError(
                 f"{work.root}: there is no label image atlas-*_space-{space}_dseg.nii.gz in its derivatives; give one "
-                "with atlas=, and its table with labels=."
+                f"with atlas=, and its table with labels=, or name one that is installed ({', '.join(ATLASES)})."
             )
         image, name = file.path, _atlas_name(file)
     if options.labels is not None:

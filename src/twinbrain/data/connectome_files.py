@@ -107,6 +107,11 @@ def read_connectome(
     given = None if names is None else [str(n) for n in names]
     suffix = path.suffix.lower()
     if suffix in (".csv", ".tsv", ".txt"):
+        if weighting is not None:
+            raise InputError(
+                f"{path}: a table holds one matrix, but the weighting '{weighting}' was asked for; leave weighting= "
+                "out, or give the file that has it."
+            )
         matrix, labels = _table(path, given)
     elif suffix in CONTAINERS:
         matrix, labels, chosen = _array(path, weighting, what)

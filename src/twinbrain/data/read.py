@@ -183,9 +183,11 @@ def read_subject(
         _refuse(path, given, "a BIDS folder", tuple(ReadOptions.__dataclass_fields__))
         return read_bids(path, ReadOptions(**given))
     if found == "folder":
+        above = next((folder for folder in list(path.absolute().parents)[:4] if is_bids(folder)), None)
+        hint = f" It lies in the BIDS folder '{above}': give that one." if above else ""
         raise InputError(
             f"{path / 'subject.toml'}: the file is missing; a subject folder needs it (a BIDS folder has a "
-            "dataset_description.json or folders sub-<label>)."
+            f"dataset_description.json or folders sub-<label>).{hint}"
         )
     from twinbrain.data.loose import LOOSE_OPTIONS, read_loose
 

@@ -295,7 +295,10 @@ def _voxels(person: Subject) -> list[Finding]:
         words += f" of {' x '.join(f'{s:g}' for s in size)} mm"
         note = f"on a grid of {' x '.join(map(str, there.grid_shape))}"
     counts = np.bincount(there.region, minlength=len(person.regions))
-    words += f", {counts.min()} to {counts.max()} per region, {float(there.grey_matter.sum()) / 1000:.0f} cm3"
+    held = float(there.grey_matter.sum())
+    words += f", {counts.min()} to {counts.max()} per region, {held / 1000:.0f} cm3"
+    if person.grey_matter.attrs["units"] == "mm3":
+        words += f" ({100 * held / float(person.grey_matter.sum()):.0f} % of the regions' grey matter)"
     rows = [Finding("own voxels", words, note)]
     if there.connectome is not None:
         found = f"{there.connectome.nnz:,} connections, {there.connectome.nnz / len(there.region):.0f} per voxel"
