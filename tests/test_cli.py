@@ -73,9 +73,11 @@ def test_unknown_sample(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> N
 
 
 def test_missing_file(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    for command in (["check"], ["run", "--out", str(tmp_path / "out")]):
-        message = refused(capsys, *command, tmp_path / "nowhere.toml")
-        assert message == f"{tmp_path / 'nowhere.toml'}: there is no such file; expected a study in TOML"
+    place = tmp_path / "nowhere.toml"
+    message = refused(capsys, "run", "--out", tmp_path / "out", place)
+    assert message == f"{place}: there is no such file; expected a study in TOML"
+    message = refused(capsys, "check", place)
+    assert message == f"{place}: there is no such file or folder; give a study in TOML, or a person's folder or file"
 
 
 def test_output_below_a_file(capsys: pytest.CaptureFixture[str], study: Path) -> None:
