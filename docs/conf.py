@@ -41,6 +41,9 @@ _GROUPS = {
         "Preparation",
         "Brain",
         "synthetic_bids",
+        "auditory_person",
+        "AuditoryPerson",
+        "load_pain_sample",
     ],
     "Model": ["Network", "EdgeRule", "lesion", "Estimate", "ParameterSet", "parameter_set", "Drive"],
     "Working point": ["calibrate", "recentre", "WorkingPoint"],
@@ -83,6 +86,7 @@ _GROUPS = {
         "distances_between",
         "surrogate_maps",
     ],
+    "Tasks": ["trial_responses", "predict_scores", "ScorePrediction"],
     "Studies, results, report": ["Study", "read_study", "save", "load", "report", "export"],
     "Errors": ["InputError", "CorruptFile", "Interrupted"],
 }

@@ -123,6 +123,22 @@ def test_nothing_is_learnt_from_held_out_trials() -> None:
     assert not np.allclose(a.predicted.values[:, ~held], b.predicted.values[:, ~held])
 
 
+def test_trials_that_were_not_simulated_count_in_no_figure_of_the_simulation() -> None:
+    x = trials(60, 1)
+    score = x.values[:, 3] + 0.5 * rng(2).normal(size=60)
+    some = (x + 0.3 * rng(4).normal(size=x.shape)).copy()
+    some.values[:30] = np.nan
+    found = predict_scores(x, score, {"twin": some}, permutations=49)
+    assert found.table["trials"].tolist() == [60, 30]
+    assert found.table.loc["twin", "r"] > 0.5
+    assert np.isnan(found.predicted.sel(what="twin").values).sum() == 30
+    alone = predict_scores(x, score, permutations=0).table.loc["recorded", "r"]
+    assert found.table.loc["recorded", "r"] == pytest.approx(alone, abs=1e-12)
+    some.values[40, 2] = np.nan
+    with pytest.raises(InputError, match="twin: trial 40, region 'R2' is nan"):
+        predict_scores(x, score, {"twin": some}, permutations=0)
+
+
 def test_people_are_left_out_whole_and_their_levels_explain_nothing() -> None:
     """Scores that are the person's level alone cannot be predicted once centred within people."""
     people = np.repeat(np.arange(8), 10)

@@ -73,6 +73,8 @@ if TYPE_CHECKING:
     from twinbrain.errors import InputError as InputError
     from twinbrain.errors import Interrupted as Interrupted
     from twinbrain.estimate import Estimate as Estimate
+    from twinbrain.experiment.auditory import AuditoryPerson as AuditoryPerson
+    from twinbrain.experiment.auditory import auditory_person as auditory_person
     from twinbrain.experiment.evidence import Evidence as Evidence
     from twinbrain.experiment.evidence import evidence as evidence
     from twinbrain.experiment.synthetic_bids import synthetic_bids as synthetic_bids
@@ -91,6 +93,7 @@ if TYPE_CHECKING:
 
 _HOME = {
     "Analysis": "analyse.analysis",
+    "AuditoryPerson": "experiment.auditory",
     "BetweenSubjects": "analyse.connectivity",
     "Brain": "brain",
     "ConnectivityDynamics": "analyse.fcd",
@@ -123,6 +126,7 @@ _HOME = {
     "WorkingPoint": "assimilate.working_point",
     "analyse": "analyse.analysis",
     "assimilate": "assimilate.fit",
+    "auditory_person": "experiment.auditory",
     "autoregressive": "analyse.surrogates",
     "band_pass": "analyse.filtering",
     "between_subject_ceiling": "analyse.connectivity",

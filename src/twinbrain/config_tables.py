@@ -40,7 +40,9 @@ class SubjectSection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     '101309'
     """
 
-    sample: Annotated[str | None, _about("Id of a sample person (`twinbrain sample` lists them).", "name")] = "101309"
+    sample: Annotated[
+        str | None, _about("Id of a sample person (`twinbrain sample`); `auditory`; `pain-01` to `pain-33`.", "name")
+    ] = "101309"
     folder: Annotated[str | None, _about("The person's files, relative to the study file.", "path")] = None
     run: Annotated[str, _about("Which recorded BOLD run is assimilated.", "name", min_length=1)] = "rest"
     participant: Annotated[str | None, _about("BIDS: whom, where there are several.", "label")] = None

@@ -107,7 +107,8 @@ def predict_scores(
     score
         One number per trial.
     simulated
-        Name -> (trial, region), the same trials in the same order, the same regions by name.
+        Name -> (trial, region), the same trials in the same order, the same regions by name. A trial that was not
+        simulated is NaN in all regions; it is learnt from if recorded, and counts in no figure of the simulation.
     folds
         Number of contiguous blocks of trials, or one label per trial: the person (leave one person out) or the run.
     within
@@ -118,7 +119,9 @@ def predict_scores(
     permutations
         Of the scores. Default 999.
     null
-        ``"shuffle"`` (default) for trials in random order; ``"shift"`` turns scores circularly, for scores that drift.
+        ``"shuffle"`` (default) for scores that do not depend on the trial before; ``"shift"`` turns scores circularly,
+        for scores that drift: as responses drift too, shuffled scores would make p too small. With one label p is then
+        at least about 1 / trials.
     seed
         Key of the random numbers.
 
@@ -171,13 +174,15 @@ def predict_scores(
         against = np.array([pearson(np.repeat(x[:, [j]], scores.shape[1], axis=1), scores) for j in range(len(names))])
     rows, of_fold, of_null = {}, [], []
     for what, guess in predicted.items():
-        r = pearson(guess, scores)
-        each = np.array([_correlation(guess[fold == f, 0], scores[fold == f, 0]) for f in np.unique(fold)])
+        there = np.isfinite(guess[:, 0])
+        n = int(there.sum())
+        r = pearson(guess[there], scores[there])
+        each = np.array(
+            [_correlation(guess[there & (fold == f), 0], scores[there & (fold == f), 0]) for f in np.unique(fold)]
+        )
         of_fold.append(each)
         of_null.append(r[1:])
-        low, high = np.tanh(
-            np.arctanh(np.clip(r[0], -0.999999, 0.999999)) + np.array([-1.96, 1.96]) / np.sqrt(len(y) - 3)
-        )
+        low, high = np.tanh(np.arctanh(np.clip(r[0], -0.999999, 0.999999)) + np.array([-1.96, 1.96]) / np.sqrt(n - 3))
         fine = np.isfinite(each)
         rows[what] = {
             "r": r[0],
@@ -187,7 +192,7 @@ def predict_scores(
             "null_sd": r[1:].std(ddof=1) if permutations > 1 else np.nan,
             "p_value": (1 + (r[1:] >= r[0] - 1e-12).sum()) / (1 + permutations),
             "r_of_folds": each[fine].mean() if fine.any() else np.nan,
-            "trials": len(y),
+            "trials": n,
         }
     largest = np.abs(against[:, 1:]).max(axis=0, initial=0.0)
     p_region = [(1 + (largest >= abs(r) - 1e-12).sum()) / (1 + permutations) for r in against[:, 0]]
@@ -210,25 +215,30 @@ def predict_scores(
 # ---- what was given --------------------------------------------------------------------------------------------------
 
 
-def _responses(responses: xr.DataArray, what: str) -> tuple[Floats, list[str]]:
+def _responses(responses: xr.DataArray, what: str, *, missing: bool = False) -> tuple[Floats, list[str]]:
     others = [str(d) for d in getattr(responses, "dims", ()) if d != "trial"]
     if not isinstance(responses, xr.DataArray) or len(others) != 1 or responses.ndim != 2:
         raise InputError(f"{what}: expected a DataArray (trial, region), such as trial_responses gives; give that.")
     ordered = responses.transpose("trial", others[0])
     names = [str(n) for n in ordered[others[0]].values]
     values = np.asarray(ordered.values, np.float64)
-    if not np.isfinite(values).all():
-        k, j = np.argwhere(~np.isfinite(values))[0]
+    wrong = ~np.isfinite(values)
+    if missing:
+        wrong &= ~np.isnan(values).all(axis=1, keepdims=True)
+    if wrong.any():
+        k, j = np.argwhere(wrong)[0]
         raise InputError(f"{what}: trial {k}, region '{names[j]}' is {values[k, j]}, expected a number; leave it out.")
     return values, names
 
 
 def _same(responses: xr.DataArray, names: list[str], trials: int, what: str) -> Floats:
-    values, own = _responses(responses, what)
+    values, own = _responses(responses, what, missing=True)
     missing = [n for n in names if n not in own]
     if missing or len(values) != trials:
         lacks = f"region '{missing[0]}' is missing" if missing else f"{len(values)} trials were found, not {trials}"
         raise InputError(f"{what}: {lacks}; give the same trials and regions as were recorded.")
+    if np.isfinite(values[:, 0]).sum() < _LEAST:
+        raise InputError(f"{what}: fewer than {_LEAST} trials were simulated; simulate more.")
     place = {n: j for j, n in enumerate(own)}
     return values[:, [place[n] for n in names]]
 
@@ -281,7 +291,7 @@ def _permuted(y: Floats, label: Int, permutations: int, null: str, seed: int) ->
         new = y.copy()
         for members in groups:
             n = len(members)
-            order = rng.permutation(n) if null == "shuffle" else np.roll(np.arange(n), rng.integers(1, max(n, 2)))
+            order = rng.permutation(n) if null == "shuffle" else np.roll(np.arange(n), rng.integers(0, n))
             new[members] = y[members[order]]
         columns.append(new)
     return np.stack(columns, axis=1)
@@ -324,7 +334,7 @@ def _predict(sides: Mapping[str, Floats], y: Floats, fold: Int, gap: int) -> tup
         chosen = _chosen(x[learnt], y[learnt], fold[learnt], gap)
         model = _Ridge(x[learnt], y[learnt])
         for what, values in sides.items():
-            scale = None if what == "recorded" else _scale(values[learnt])
+            scale = None if what == "recorded" else _scale(values[learnt][np.isfinite(values[learnt, 0])])
             rotated = model.rotated(values[held], scale)
             for k in np.unique(chosen):
                 columns = np.flatnonzero(chosen == k)

@@ -12,11 +12,13 @@ import xarray as xr
 from twinbrain.brain import Brain
 from twinbrain.config import Study, check_study
 from twinbrain.data.bids_names import is_bids
+from twinbrain.data.pain_sample import load_pain_sample
 from twinbrain.data.preparation import Preparation
 from twinbrain.data.read import read_subject
 from twinbrain.data.sample import load_sample
 from twinbrain.data.subject import Subject
 from twinbrain.errors import InputError, nearest
+from twinbrain.experiment.auditory import auditory_person
 from twinbrain.network import Network, default_parameters
 from twinbrain.neuron import parameter_set
 
@@ -160,7 +162,14 @@ def person_of(study: Study) -> Subject:
             preparation=None if steps == Preparation() else steps,
             level="voxel" if study.brain.level == "voxel" and is_bids(Path(subject.folder)) else None,
         )
-    return load_sample(str(study.subject.sample))
+    return _sample(str(study.subject.sample))
+
+
+def _sample(name: str) -> Subject:
+    """Load a sample person, one of the heat-pain people, or the synthetic one who hears sounds."""
+    if name == "auditory":
+        return auditory_person().subject
+    return load_pain_sample(name.removeprefix("pain-")) if name.startswith("pain-") else load_sample(name)
 
 
 def _recording(study: Study, person: Subject) -> tuple[xr.DataArray, slice]:

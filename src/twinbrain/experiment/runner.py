@@ -42,7 +42,7 @@ __all__ = ["EXPERIMENTS", "experiment_of", "is_experiment", "resume_experiment",
 
 _LOG = logging.getLogger(__name__)
 
-EXPERIMENTS = ("scaling", "rewiring", "lesion")
+EXPERIMENTS = ("scaling", "rewiring", "inputs", "task", "lesion")
 """Names of the experiments; each is a module of this room that holds an ``EXPERIMENT``."""
 
 _DESIGN = "experiment.toml"
