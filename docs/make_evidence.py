@@ -29,11 +29,10 @@ BLUE, GREEN, GREY = "#0072B2", "#00795c", "#6b7280"
 SCORES = {
     "bold_pcc_inputs": "inputs",
     "bold_pcc_noninputs": "others",
-    "over_copy": "over the copy (95 % interval)",
+    "over_copy": "over the copy (95 %)",
     "fc_pcc": "FC PCC",
     "fc_fnorm_rms": "F-norm (RMS)",
-    "fc_mean": "mean FC",
-    "recorded": "recorded mean FC",
+    "fc_mean": "mean FC (recorded)",
 }
 
 
@@ -124,6 +123,8 @@ def per_person(blocks: dict[str, pd.DataFrame], columns: Sequence[str]) -> str:
         made = [number(float(values[c])) for c in columns]
         if np.isfinite(values["over_copy"]):
             made[list(columns).index("over_copy")] = f"{values['over_copy']:+.3f} ({low:+.3f} to {high:+.3f})"
+        at = list(columns).index("fc_mean")
+        made[at] += f" ({number(float(values['recorded']))})"
         return made
 
     lines = []
@@ -135,7 +136,7 @@ def per_person(blocks: dict[str, pd.DataFrame], columns: Sequence[str]) -> str:
                 [title, f"{person} ({group})", size, *written(row, row["over_copy_low"], row["over_copy_high"])]
             )
         if len(block) > 1:
-            mean = block[list(columns)].mean()
+            mean = block[[*columns, "recorded"]].mean()
             made = written(mean, *interval(block["over_copy"].dropna()))
             lines.append([f"**{title}**", f"**mean of {len(block)}**", "", *(f"**{x}**" for x in made)])
     return markdown(["twin", "person", "n", *(SCORES[c] for c in columns)], lines)
@@ -145,12 +146,12 @@ def tables(rows: pd.DataFrame, predicted: pd.DataFrame) -> dict[str, str]:
     """Every table that the page includes."""
     here = {"inputs": "five", "connectivity": "effective", "circuit": "canonical", "method": "inverse"}
     names = {
-        "copy of the inputs": "copy_inputs",
-        "noiseless, effective": "ideal_linear",
-        "effective": "free run",
-        "effective, private": "private variability",
+        "copy": "copy_inputs",
+        "noiseless": "ideal_linear",
+        "spiking": "free run",
+        "spiking, private": "private variability",
     }
-    columns = ["bold_pcc_inputs", "bold_pcc_noninputs", "over_copy", "fc_pcc", "fc_fnorm_rms", "fc_mean", "recorded"]
+    columns = ["bold_pcc_inputs", "bold_pcc_noninputs", "over_copy", "fc_pcc", "fc_fnorm_rms", "fc_mean"]
     recorded = select(rows, "recording", **here)["fc_mean"]
     blocks = {title: select(rows, what, **here).assign(recorded=recorded) for title, what in names.items()}
     lines = []
