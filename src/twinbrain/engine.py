@@ -22,7 +22,7 @@ from twinbrain.network import Network
 from twinbrain.neuron import CHANNELS
 from twinbrain.observe import Balloon, advance_balloon, bold_signal, resting_state
 from twinbrain.parallel import check_threads, run_threads
-from twinbrain.tuning import aligned, check_tunable, delays, gamma_factors, kernel_parameters
+from twinbrain.tuning import aligned, check_tunable, delays, gamma_factors, kernel_parameters, packing
 
 __all__ = ["Simulation"]
 
@@ -60,8 +60,6 @@ class Simulation:
         synapses built before by ``network.wire`` or ``network.slot_map``. The spikes do not depend on it.
     tunable : sequence of str
         Conductances that :meth:`set_conductances` will change, for example ``("g_ampa",)``.
-    integrator : "euler" or "exponential"
-        Forward Euler, as published, or exact for the conductances and currents of the step.
 
     Raises
     ------
@@ -83,7 +81,6 @@ class Simulation:
         wiring: str | Wiring | SlotMap | None = None,
         balloon: Balloon | None = None,
         tunable: Sequence[str] = (),
-        integrator: str = "euler",
     ) -> None:
         self.network = network
         self.members = tuple(range(members)) if isinstance(members, int) else tuple(members)
@@ -101,14 +98,11 @@ class Simulation:
             )
         self.seed, self.step = int(seed), 0
         self.balloon_constants = balloon or Balloon()
-        if integrator not in ("euler", "exponential"):
-            raise InputError(f"integrator must be 'euler' or 'exponential', found '{integrator}'")
-        self.integrator = integrator
         self.tunable = check_tunable(tunable, network)
-        self._parameters = kernel_parameters(network, self.dt_ms, self.tunable, len(inputs) > 0, integrator)
+        self._parameters = kernel_parameters(network, self.dt_ms, self.tunable, len(inputs) > 0)
         self.layout, self._scalars = self._parameters.layout, self._parameters.scalars
         e = len(self.members)
-        state_bytes = e * network.neurons * 4 * self.layout.n_rows
+        state_bytes = e * network.neurons * (2 if self.layout.half else 4) * self.layout.n_rows
         self.wiring, self.wiring_reason = choose_wiring(network, wiring, e, self.threads, state_bytes)
         self._allocate()
         self._place_inputs(tuple(inputs), gamma_shape)
@@ -134,7 +128,8 @@ class Simulation:
         self.voxel_size = voxel_size
         self.n_blocks = -(-n // BLOCK)
         e = len(self.members)
-        self._state = aligned((e, self.n_blocks, self.layout.n_rows * STRIDE), np.float32)
+        self._packing = packing(network, self._parameters)
+        self._state = aligned((e, self.n_blocks, self.layout.n_rows * STRIDE), self._packing.dtype)
         self._delays = delays(network, self.exchange_ms)
         depth = 1 if self._delays is None else self._delays.most
         self._flying = np.zeros((e, depth, -(-n // 8)), np.uint8)  # spikes of the last steps, one bit per neuron
@@ -177,6 +172,7 @@ class Simulation:
             aligned((BLOCK,), np.float32),
             aligned((len(layout.by_population) * STRIDE + 16,), np.float32),
             aligned((BLOCK,), np.uint8),
+            aligned((layout.n_rows * STRIDE if layout.half else 0,), np.float32),
             aligned((SCRATCH,), np.uint32),
             aligned((BATCH,), np.float64),
         )
@@ -184,8 +180,8 @@ class Simulation:
     def _row_of(self, name: str) -> int:
         return self.layout.rows[4 + PARAMETERS.index(name)]
 
-    def _rows(self, member: int | slice) -> NDArray[np.float32]:
-        """Return the state of a member (or of several) as (..., blocks, rows, BLOCK), a view."""
+    def _rows(self, member: int | slice) -> NDArray[Any]:
+        """Return the state of a member (or of several) as it is held, (..., blocks, rows, BLOCK), a view."""
         state = self._state[member]
         return state.reshape(*state.shape[:-1], self.layout.n_rows, STRIDE)[..., :BLOCK]
 
@@ -194,25 +190,25 @@ class Simulation:
         padded = np.zeros(self.n_blocks * BLOCK, np.float32)
         padded[: len(values)] = values
         which = slice(None) if member is None else member
-        self._rows(which)[..., row, :] = padded.reshape(self.n_blocks, BLOCK)
+        self._rows(which)[..., row, :] = self._packing.encode(row, padded).reshape(self.n_blocks, BLOCK)
 
     def _get(self, row: int, member: int) -> NDArray[np.float32]:
         part = self._rows(member)[:, row]
-        return np.asarray(part.reshape(-1)[: self.network.neurons])
+        return self._packing.decode(row, part.reshape(-1)[: self.network.neurons])
 
     def _initial_state(self) -> None:
         """V uniform between reset and threshold, noise at its stationary distribution, no arrivals."""
         get, parts = self.network.parameter, self.threads
         rows = get("reset_mv"), get("threshold_mv"), get("background_std")
         edges = np.linspace(0, self.n_blocks, parts + 1).astype(np.int64)
-        initial = make_initial()
+        initial = make_initial(self.layout.half)
         for k, member in enumerate(self.members):
             key = [np.uint64(x) for x in derive_key(self.seed, "initial", member)]
 
             def fill(part: int, k: int = k, key: list[np.uint64] = key) -> None:
                 initial(
                     self._state[k], edges[part], edges[part + 1], self.network.neurons, self._population_first, *rows,
-                    *key
+                    self._packing.scale, *key
                 )  # fmt: skip
 
             run_threads(fill, parts)
@@ -268,7 +264,8 @@ class Simulation:
         row = self.layout.row_drive
         for k, (ids, gamma) in enumerate(zip(self._input_neurons, self._input_gamma, strict=True)):
             for m in range(len(self.members)):
-                self._rows(m)[ids // BLOCK, row, ids % BLOCK] = (self.drive[m, k] * gamma).astype(np.float32)
+                values = self._packing.encode(row, (self.drive[m, k] * gamma).astype(np.float32))
+                self._rows(m)[ids // BLOCK, row, ids % BLOCK] = values
 
     def _write_column(self, name: str, values: Float, member: int) -> None:
         """Change a parameter of all populations of one member."""
@@ -457,10 +454,11 @@ class Simulation:
         links = self._links
         return int(self._advance(
             part, self._parts, self._blocks, begin, steps, self.step, self.substeps, self.network.neurons,
-            self._state[m], self._flying[m], *self._scratch[worker + part], self._scalars, self._tables[m], k0, k1,
-            links.wires, links.arenas[worker], self._population_first, self._sign, self.network.anatomy.voxel,
-            self.layout.ports, b["spikes"], b["n_spikes"], b["counter"], b["counts"], b["voxel_counts"],
-            self._recorded, b["record_step"], b["record_id"], b["n_recorded"], self._sampled, self._samples_of[m],
+            self._state[m], self._packing.scale, self._flying[m], *self._scratch[worker + part], self._scalars,
+            self._tables[m], k0, k1, links.wires, links.arenas[worker], self._population_first, self._sign,
+            self.network.anatomy.voxel, self.layout.ports, b["spikes"], b["n_spikes"], b["counter"], b["counts"],
+            b["voxel_counts"], self._recorded, b["record_step"], b["record_id"], b["n_recorded"], self._sampled,
+            self._samples_of[m],
         ))  # fmt: skip
 
     def _after(
@@ -569,9 +567,8 @@ class Simulation:
 
     def _neurons(self) -> NDArray[np.float32]:
         """Return what varies in time, (members, rows, neurons): V, noise current, conductances."""
-        rows = self._rows(slice(None))[:, :, : 2 + sum(self.layout.live)]
-        flat = np.moveaxis(rows, 2, 1).reshape(rows.shape[0], rows.shape[2], -1)
-        return np.ascontiguousarray(flat[:, :, : self.network.neurons])
+        members, rows = range(len(self.members)), range(2 + sum(self.layout.live))
+        return np.stack([[self._get(row, m) for row in rows] for m in members])
 
     def restore(self, state: dict[str, NDArray[Any]]) -> None:
         """Go on from a state of the same network, members and steps.

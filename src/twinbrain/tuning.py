@@ -12,6 +12,7 @@ from scipy.special import gammaincinv
 
 from twinbrain.errors import InputError, nearest
 from twinbrain.kernels.delay import delay_steps
+from twinbrain.kernels.half import BELOW_THRESHOLD_MV, MOST_HELD, Packing
 from twinbrain.kernels.random import derive_key, uniforms_numpy
 from twinbrain.kernels.update import PARAMETERS, Layout
 from twinbrain.network import Network
@@ -25,6 +26,7 @@ __all__ = [
     "delays",
     "gamma_factors",
     "kernel_parameters",
+    "packing",
 ]
 
 Float = NDArray[np.float64]
@@ -65,7 +67,7 @@ class KernelParameters:
 
 
 def kernel_parameters(
-    network: Network, dt_ms: float, tunable: Sequence[str] = (), driven: bool = False, integrator: str = "euler"
+    network: Network, dt_ms: float, tunable: Sequence[str] = (), driven: bool = False
 ) -> KernelParameters:
     """Make the parameters of the kernels in double precision.
 
@@ -107,9 +109,45 @@ def kernel_parameters(
             if name not in own and (name in between or np.ptp(values[name].astype(np.float32)) > 0)
         ),
         driven=driven,
-        exponential=integrator == "exponential",
+        half=network.state_dtype == "float16",
+        exponential=network.integrator == "exponential",
     )
     return KernelParameters(layout, {name: np.asarray(values[name], np.float64) for name in PARAMETERS})
+
+
+def packing(network: Network, parameters: KernelParameters) -> Packing:
+    """Return how the state is held: as it is, or in 16 bits with a reference potential and a scale for every row.
+
+    Raises
+    ------
+    InputError
+        If a potential or the refractory time does not fit into 16 bits.
+    """
+    layout, get = parameters.layout, network.parameter
+    if not layout.half:
+        return Packing(np.zeros(0, np.float32))
+    reference = float(np.floor(get("threshold_mv").max())) - BELOW_THRESHOLD_MV
+    reached = {"reset_mv": get("reset_mv"), "leak_potential_mv": get("leak_potential_mv")}
+    reached |= {f"v_{c}_mv": get(f"v_{c}_mv") for c, live in zip(CHANNELS, layout.live, strict=True) if live}
+    for name, values in reached.items():
+        if values.min() < reference - 60:
+            raise InputError(
+                f"state_dtype 'float16' holds potentials down to {reference - 60:g} mV, 117 mV below the highest "
+                f"threshold, and {name} is {values.min():g} mV; use 'float32'"
+            )
+    longest = float(-parameters.values["held"].min() / 1000)
+    if longest > MOST_HELD:
+        raise InputError(
+            f"state_dtype 'float16' counts refractory times of up to {MOST_HELD} steps, and refractory_ms makes "
+            f"{longest:.0f}; use a longer step or 'float32'"
+        )
+    noise = get("background_std").max()
+    sizes = [reference, noise]
+    sizes += [get(f"g_{c}").max() for c, live in zip(CHANNELS, layout.live, strict=True) if live]
+    sizes += [noise] * layout.driven
+    sizes += [parameters.values[name].max() for name in layout.varying]
+    scale = [2.0 ** round(np.log2(x)) if x > 0 else 1.0 for x in sizes]
+    return Packing(np.array([reference, *scale[1:]], np.float32))
 
 
 def gamma_factors(shape: float, ids: Int, seed: int, purpose: str) -> Float:

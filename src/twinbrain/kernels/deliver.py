@@ -15,11 +15,12 @@ from numba import njit
 
 from twinbrain.kernels.borrow import borrow
 from twinbrain.kernels.buckets import add_bucket, add_events
+from twinbrain.kernels.half import functions_for
 from twinbrain.kernels.procedural import add_near, send
 from twinbrain.kernels.random import INLINE, source_checksum
 from twinbrain.kernels.stored import add_lists, send_late_lists, send_lists
 from twinbrain.kernels.sync import barrier
-from twinbrain.kernels.update import BLOCK, LOG_BLOCK, compact, spread, step_block
+from twinbrain.kernels.update import BLOCK, HALF, LOG_BLOCK, STRIDE, compact, spread, step_block
 
 __all__ = ["make_advance"]
 
@@ -63,15 +64,17 @@ def make_advance(R: tuple[int, ...], procedural: bool, two_weights: bool, bits: 
     Returns the step before which it stopped: ``steps``; an earlier one if arenas must grow first; -1 if another
     thread has failed.
     """
+    varying = 2 + sum(row >= 0 for row in R[:4])
+    begin_block, end_block, _, potential = functions_for(bool(R[HALF]), varying, BLOCK, STRIDE)
     R = (*R, source_checksum())  # not read: a kernel edited in any file of this room is compiled anew
 
     @njit(nogil=True, boundscheck=False, error_model="numpy", cache=True)
     def advance(
-        part, threads, blocks, begin, steps, first_step, substeps, n_neurons, state, flying, acc, z, q, fired, slots,
-        divide, c, table, k0, k1, wires, arenas, population_first, sign, voxel_of, ports, spikes, n_spikes, counter,
-        counts, voxel_counts, recorded, record_step, record_id, n_recorded, sampled, samples
+        part, threads, blocks, begin, steps, first_step, substeps, n_neurons, state, scale, flying, acc, z, q, fired,
+        whole, slots, divide, c, table, k0, k1, wires, arenas, population_first, sign, voxel_of, ports, spikes,
+        n_spikes, counter, counts, voxel_counts, recorded, record_step, record_id, n_recorded, sampled, samples
     ):  # fmt: skip
-        state, flying, acc, z, q, fired = borrow((state, flying, acc, z, q, fired))
+        state, flying, acc, z, q, fired, whole = borrow((state, flying, acc, z, q, fired, whole))
         slots, divide, c, table, wires, arenas = borrow((slots, divide, c, table, wires, arenas))
         population_first, sign, spikes, n_spikes = borrow((population_first, sign, spikes, n_spikes))
         b0 = blocks[part]
@@ -162,9 +165,11 @@ def make_advance(R: tuple[int, ...], procedural: bool, two_weights: bool, bits: 
                     local, distant, inhibitory = (
                         acc[ports[0], here:there], acc[ports[1], here:there], acc[ports[2], here:there]
                     )  # fmt: skip
+                    block = begin_block(whole, state[b], scale)
                     step_block(
-                        state[b], local, distant, inhibitory, fired, z, q, c, R, at, first_step + s, substeps, k0, k1
+                        block, local, distant, inhibitory, fired, z, q, c, R, at, first_step + s, substeps, k0, k1
                     )  # fmt: skip
+                    end_block(whole, state[b], z.view(np.uint32), scale, at, first_step + s, k0, k1)
                     k = compact(fired, min(_B, n_neurons - at), at, out, k)
             p = start_population
             for m in range(k):
@@ -181,7 +186,7 @@ def make_advance(R: tuple[int, ...], procedural: bool, two_weights: bool, bits: 
             for m in range(sampled.shape[0]):
                 b = sampled[m] >> LOG_BLOCK
                 if b0 <= b < b1:
-                    samples[s, m] = state[b, sampled[m] & (_B - 1)]
+                    samples[s, m] = potential(state[b], sampled[m] & (_B - 1), scale)
             n_spikes[now, part] = k
             if procedural:
                 arenas[6][now, part] = send(

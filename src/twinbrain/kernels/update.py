@@ -73,6 +73,8 @@ class Layout:
         Whether neurons have a current of their own besides the background.
     exponential : bool
         Integrate V exactly for the conductances of the step, instead of by forward Euler.
+    half : bool
+        Hold the state in 16 bits (see :mod:`twinbrain.kernels.half`).
     """
 
     live: tuple[bool, bool, bool, bool]
@@ -82,6 +84,7 @@ class Layout:
     by_population: tuple[str, ...] = ()
     driven: bool = False
     exponential: bool = False
+    half: bool = False
 
     @property
     def row_drive(self) -> int:
@@ -135,14 +138,23 @@ class Layout:
         """Everything the kernel is compiled for: rows, ports, which weight feeds NMDA and GABA_B (0 or 1), width."""
         nmda = int(self.live[0] and self.live[1])
         gaba_b = int(self.live[2] and self.live[3])
-        return (*self.rows, *self.ports, nmda, gaba_b, int(self.wide), self.row_drive, int(self.exponential))
+        return (
+            *self.rows,
+            *self.ports,
+            nmda,
+            gaba_b,
+            int(self.wide),
+            self.row_drive,
+            int(self.exponential),
+            int(self.half),
+        )
 
 
 _B, _S = BLOCK, STRIDE
 _V0, _D0, _W0 = 8, 12, 16  # positions of v_, d_, w_ in PARAMETERS
 _CHI = 20
 PORTS = _PORTS = 4 + _N_PARAMETERS  # where the ports stand in Layout.constants
-_DRIVE, _EXPONENTIAL = _PORTS + 6, _PORTS + 7
+_DRIVE, _EXPONENTIAL, HALF = _PORTS + 6, _PORTS + 7, _PORTS + 8
 
 
 @njit(**INLINE)
