@@ -6,6 +6,7 @@ import logging
 from typing import Any
 
 import numpy as np
+import psutil
 from numpy.typing import NDArray
 
 from twinbrain.errors import InputError, nearest
@@ -17,7 +18,7 @@ from twinbrain.kernels.wiring import SPARE, Wiring, count_by_tile
 from twinbrain.network import Network
 from twinbrain.tuning import Delays
 
-__all__ = ["Links", "choose_wiring", "tile_blocks"]
+__all__ = ["Links", "choose_wiring", "tile_blocks", "way_of"]
 
 _LOG = logging.getLogger(__name__)
 
@@ -39,10 +40,7 @@ _WAYS = ("auto", "stored", "procedural")
 def choose_wiring(
     network: Network, wiring: str | Wiring | SlotMap | None, members: int, threads: int, state_bytes: int
 ) -> tuple[Wiring | SlotMap, str]:
-    """Return the synapses in the asked form, and why this form.
-
-    ``"auto"`` stores them if lists and state take less than 70 % of the memory that is available now: stored delivery
-    is faster. The spikes are the same either way.
+    """Return the synapses in the asked form, and why this form (see :func:`way_of`).
 
     Raises
     ------
@@ -52,19 +50,31 @@ def choose_wiring(
     if isinstance(wiring, (Wiring, SlotMap)):
         _check_wiring(wiring, network)
         return wiring, "handed over"
-    way = "auto" if wiring is None else wiring
-    if way not in _WAYS:
-        raise InputError(f"wiring is '{way}'{nearest(str(way), _WAYS)}, expected one of {', '.join(_WAYS)}")
-    why = "as asked"
-    if way == "auto":
-        import psutil
-
-        free = int(psutil.virtual_memory().available)
-        lists = network.stored_bytes(threads if members < threads else 1)
-        way = "stored" if lists + state_bytes <= _SHARE * free else "procedural"
-        why = f"lists take {lists / 1e9:.3g} GB, the state {state_bytes / 1e9:.3g} GB, and {free / 1e9:.3g} GB are free"
-        _LOG.info("wiring is %s: %s", way, why)
+    way, why = way_of(network, "auto" if wiring is None else wiring, members, threads, state_bytes)
     return (network.wire(threads) if way == "stored" else network.slot_map(threads)), why
+
+
+def way_of(network: Network, wiring: str, members: int, threads: int, state_bytes: int) -> tuple[str, str]:
+    """Return ``"stored"`` or ``"procedural"``, and why.
+
+    ``"auto"`` stores synapses if lists and state take less than 70 % of the memory that is available now: stored
+    delivery is faster. The spikes are the same either way.
+
+    Raises
+    ------
+    InputError
+        If ``wiring`` is an unknown word.
+    """
+    if wiring not in _WAYS:
+        raise InputError(f"wiring is '{wiring}'{nearest(str(wiring), _WAYS)}, expected one of {', '.join(_WAYS)}")
+    if wiring != "auto":
+        return wiring, "as asked"
+    free = int(psutil.virtual_memory().available)
+    lists = network.stored_bytes(threads if members < threads else 1)
+    way = "stored" if lists + state_bytes <= _SHARE * free else "procedural"
+    why = f"lists take {lists / 1e9:.3g} GB, the state {state_bytes / 1e9:.3g} GB, and {free / 1e9:.3g} GB are free"
+    _LOG.info("wiring is %s: %s", way, why)
+    return way, why
 
 
 def _check_wiring(wiring: Wiring | SlotMap, network: Network) -> None:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from twinbrain.engine import Simulation
 from twinbrain.estimate import Estimate
+from twinbrain.links import Links, way_of
 from twinbrain.network import Network
 from twinbrain.parallel import check_threads
 
@@ -24,6 +25,8 @@ _LOG = logging.getLogger(__name__)
 _LARGEST, _SETTLE, _TIMED_S = 300_000, 100, 0.25
 #: Neurons per voxel from which a smaller network fires like a larger one, and the rate expected otherwise.
 _ALIKE, _EXPECTED_HZ = 100, 4.0
+#: Bytes of an event in flight, of two steps, and as much again for the start, when more neurons fire.
+_EVENT_BYTES = 32
 #: Memory that building needs on top of what is kept, as a share of the stored synapses.
 _BUILD_EXTRA = 0.5
 
@@ -50,6 +53,7 @@ def trial(
     threads: int = 1,
     dt_ms: float = 1.0,
     rate_hz: float | None = None,
+    wiring: str = "auto",
 ) -> Estimate:
     """Estimate memory and wall time from a short trial of the same network with fewer neurons.
 
@@ -65,8 +69,8 @@ def trial(
     network
     duration_s
         Simulated time of the run, warm-up included.
-    members, threads, dt_ms
-        Of the run.
+    members, threads, dt_ms, wiring
+        Of the run, as for :func:`twinbrain.simulate`.
     rate_hz
         Mean rate to expect. Default: that of the largest trial if it has at least 100 neurons per voxel; a network
         with fewer has other dynamics than the one it stands for, and 4 Hz is taken.
@@ -80,7 +84,8 @@ def trial(
     """
     threads = check_threads(threads)
     few = min(members, 2 * threads)
-    points = [_measure(network, n, few, threads, dt_ms) for n in _trial_sizes(network)]
+    way, _ = way_of(network, wiring, members, threads, 32 * members * network.neurons)
+    points = [_measure(network, n, few, threads, dt_ms, way) for n in _trial_sizes(network)]
     small, large = points[0], points[-1]
     middle = points[-2] if len(points) > 1 else large
     n = network.neurons
@@ -93,15 +98,16 @@ def trial(
     event = _at(n, [(p.neurons, p.event_s) for p in (middle, large)])
     step = base + update * n + event * network.synapses * rate_hz * 1e-3 * few
     held = psutil.Process().memory_info().rss
-    wiring = large.wiring_bytes / large.synapses * network.synapses if large.synapses else 0.0
-    other = _line(small.neurons, large.neurons, small.other_bytes, large.other_bytes, n) * members / few
+    lists = _line(small.neurons, large.neurons, small.wiring_bytes, large.wiring_bytes, n)
+    flying = _EVENT_BYTES * network.synapses * max(rate_hz, _EXPECTED_HZ) * 1e-3 * few
+    other = flying + _line(small.neurons, large.neurons, small.other_bytes, large.other_bytes, n) * members / few
     return Estimate(
         neurons=n,
         synapses=network.synapses,
         members=members,
-        build_memory_gb=(held + (1 + _BUILD_EXTRA) * wiring) / 1e9,
-        memory_gb=(held + wiring + other) / 1e9,
-        build_s=large.build_s / max(large.synapses, 1) * network.synapses,
+        build_memory_gb=(held + (1 + _BUILD_EXTRA * (way == "stored")) * lists) / 1e9,
+        memory_gb=(held + lists + other) / 1e9,
+        build_s=_line(small.neurons, large.neurons, small.build_s, large.build_s, n),
         run_s=step * duration_s * 1000.0 * members / few,
         profile=f"measured with {large.neurons:,} neurons on {threads} thread{'s' if threads > 1 else ''}, "
         f"for {rate_hz:.1f} Hz",
@@ -129,10 +135,10 @@ def _line(x0: float, x1: float, y0: float, y1: float, x: float) -> float:
     return y1 if x1 == x0 else y0 + (y1 - y0) * (x - x0) / (x1 - x0)
 
 
-def _measure(network: Network, neurons: int, members: int, threads: int, dt_ms: float) -> _Point:
+def _measure(network: Network, neurons: int, members: int, threads: int, dt_ms: float, way: str) -> _Point:
     net = network if neurons == network.neurons else network.scaled(neurons=neurons)
     start = time.perf_counter()
-    wiring = net.wire(threads)
+    wiring = net.wire(threads) if way == "stored" else net.slot_map(threads)
     build = time.perf_counter() - start
     silent = net.scaled(parameters=net.set.changed(background_mean=0.0, background_std=0.0))
     resting = Simulation(silent, members=members, threads=threads, dt_ms=dt_ms, wiring=wiring)
@@ -172,8 +178,10 @@ def _step_s(engine: Simulation) -> tuple[float, float]:
 
 
 def _array_bytes(thing: Any, seen: set[int] | None = None) -> int:
-    """Return the bytes of all arrays that an object holds, each memory once."""
+    """Return the bytes of all arrays that an object holds, each memory once; room for events is not taken up yet."""
     seen = set() if seen is None else seen
+    if isinstance(thing, Links):
+        return _array_bytes({k: v for k, v in vars(thing).items() if k != "arenas"}, seen)
     if id(thing) in seen:
         return 0
     seen.add(id(thing))
