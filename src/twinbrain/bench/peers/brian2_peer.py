@@ -75,7 +75,7 @@ def main() -> None:
     print(json.dumps({
         "version": b.__version__, "wall_s": wall, "rate_hz": rate, "peak_memory_gb": usage.ru_maxrss * 1024 / 1e9,
         "set_up_s": built - start,
-        "work": "double precision, forward Euler for V and exponential for the rest, one weight per synapse",
+        "work": "double precision, forward Euler, one weight per synapse",
     }))  # fmt: skip
 
 
