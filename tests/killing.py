@@ -33,7 +33,7 @@ def run(folder: Path, seed: int = 0) -> str:
     )  # fmt: skip
     result = simulate(
         network, 1.0, repetition_time_s=0.025, warm_up_s=0.05, seed=seed, members=2, record=record,
-        checkpoint=Checkpoint(folder / "checkpoint", "run"), checkpoint_every=1,
+        checkpoint=Checkpoint(folder / "checkpoint", "run"), checkpoint_every_s=0.0,
     )  # fmt: skip
     digest = hashlib.sha256()
     for array in (result.firing_rate, result.bold, result.totals, result.binned_rate):

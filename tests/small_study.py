@@ -51,9 +51,10 @@ def small_tables(folder: Path) -> dict[str, dict[str, object]]:
             "bounds": [0.0, 0.03],
             "warm_up": 1,
         },
+        "recording": {"spikes": "all", "rate_bin_ms": 100.0, "voxel_means_every_ms": 400.0, "traced_neurons": 2},
         "twin": {"neurons": 1000, "warm_up": 1, "raster_s": 1.0},
         "laminar": {"neurons": 1000, "duration_s": 2.0},
-        "execution": {"threads": 1, "checkpoint_every": 4},
+        "execution": {"threads": 1, "checkpoint_every_s": 0.0},
     }
 
 

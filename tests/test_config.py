@@ -79,7 +79,7 @@ def test_a_folder_is_taken_relative_to_the_file_and_replaces_the_sample(tmp_path
         ("[network]\nin_degre = 5", "[network] has no key 'in_degre'; did you mean 'in_degree'?"),
         ("[networt]\nseed = 5", "there is no table [networt]; did you mean 'network'?"),
         ("in_degree = 5", "there is no table [in_degree]; the key 'in_degree' belongs to [network]"),
-        ("[network]\nzzz = 5", "[network] has no key 'zzz'; its keys are circuit, parameters, in_degree, seed, overrides, long_range_gain, canonical_shares, conductance_scaling"),
+        ("[network]\nzzz = 5", "[network] has no key 'zzz'; its keys are circuit, parameters, in_degree, seed, overrides, long_range_gain, canonical_shares, conductance_scaling, conduction_speed_m_s, integrator, state_dtype, rules"),
         ("[network]\nin_degree = 0", "network.in_degree is 0, expected a whole number of at least 1 and at most 20000"),
         ("[twin]\nneurons = -5", "twin.neurons is -5, expected a whole number of at least 1"),
         ("[twin]\nneurons = 94000.0", "twin.neurons is 94000.0, expected a whole number of at least 1"),

@@ -166,7 +166,7 @@ def test_a_given_prior_must_fit_and_then_replaces_the_inverse(eight: Network) ->
 def test_a_resumed_smoother_equals_the_uninterrupted_one_byte_for_byte(eight: Network, share: float) -> None:
     inputs = ["A01", "A06"]
     bold = recording(eight, truth(25, 2), inputs)
-    options: dict[str, Any] = {"members": 6, "steps": 2, "checkpoint_every": 7}
+    options: dict[str, Any] = {"members": 6, "steps": 2, "checkpoint_every_s": 0.0}
     counts: list[tuple[int, int]] = []
     whole = fit_of(eight, bold, inputs, progress=lambda n, of: counts.append((n, of)), **options)
     assert counts[-1][0] == counts[-1][1]

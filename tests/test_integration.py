@@ -44,11 +44,14 @@ def trace(
     return np.array(out)
 
 
-def engine_of(p: NeuronParameters, neurons: int = 40, brain: int = 2, **options: Any) -> Simulation:
+def engine_of(
+    p: NeuronParameters, neurons: int = 40, brain: int = 2, integrator: str = "euler", **options: Any
+) -> Simulation:
     names = [f"r{k}" for k in range(brain)]
     person = Subject.from_arrays(np.ones((brain, brain)) - np.eye(brain), names)
     chosen = parameter_set("nsr").changed(**{f.name: getattr(p, f.name) for f in fields(p)})
-    return Simulation(Network(Brain.from_subject(person), neurons, in_degree=1, parameters=chosen), **options)
+    made = Network(Brain.from_subject(person), neurons, in_degree=1, parameters=chosen, integrator=integrator)
+    return Simulation(made, **options)
 
 
 def test_the_exponential_integrator_is_exact_for_a_constant_current() -> None:

@@ -209,7 +209,7 @@ def test_a_resumed_inverse_equals_the_uninterrupted_one_byte_for_byte(
     network = request.getfixturevalue(kind)
     inputs = list(network.brain.regions)[: 2 if kind == "eight" else 24]
     bold = recording(network, truth(30, len(inputs)), inputs)
-    options: dict[str, Any] = {"repeats": 2, "corrections": 1, "checkpoint_every": 7}
+    options: dict[str, Any] = {"repeats": 2, "corrections": 1, "checkpoint_every_s": 0.0}
     counts: list[tuple[int, int]] = []
     whole = fit_of(network, bold, inputs, progress=lambda n, of: counts.append((n, of)), **options)
     assert (np.diff([n for n, _ in counts]) > 0).all()

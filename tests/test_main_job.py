@@ -9,15 +9,16 @@ import signal
 import subprocess
 import sys
 import time
+import tomllib
 from pathlib import Path
 
 import msgspec
 import numpy as np
 import pytest
 
-from small_study import REGIONS, small_study, write_person
-from twinbrain import WorkingPoint, store
-from twinbrain.config import Study, to_toml, with_settings
+from small_study import REGIONS, small_study, small_tables, write_person
+from twinbrain import EdgeRule, WorkingPoint, store
+from twinbrain.config import Study, study_from_dict, to_toml, with_settings
 from twinbrain.errors import InputError, Interrupted
 from twinbrain.experiment import main_job
 from twinbrain.experiment.main_job import resume_study, run_study
@@ -71,13 +72,53 @@ def test_the_results_are_complete(finished: Path, study: Study) -> None:
     assert set(BASELINES) <= set(result.scores["baselines"])
     assert "split_half_fc" in result.scores["ceilings"]
     assert {"forecast_pcc_inputs", "persistence_pcc_inputs", "free_run_pcc_inputs"} <= set(result.scores["forecast"])
-    assert sorted(result.groups) == ["brain", "fit", "laminar", "recorded", "twin"]
+    assert sorted(result.groups) == ["brain", "fit", "laminar", "recorded", "recording", "twin"]
     assert list(result.tables) == ["similarity"]
     assert result.provenance["seeds"] == {"network": 1, "assimilation": 1, "twin": 2, "laminar": 3}
     assert result.provenance["inputs"]
     assert {path.name for path in finished.iterdir()} == {
-        "checksums.json", "provenance.json", "results.zarr", "scores.json", "status", "study.toml", "tables"
+        "checksums.json", "provenance.json", "results.zarr", "scores.json", "spikes", "status", "study.toml", "tables"
     }  # fmt: skip
+
+
+def test_what_was_to_be_recorded_is_there(finished: Path) -> None:
+    """Bins and rates count the same spikes, the folder holds them all, and the raster is a part of them."""
+    groups = store.load(finished).groups
+    kept, twin, spikes = groups["recording"], groups["twin"], store.read_spikes(finished / "spikes")
+    assert kept.potential.sizes == {"member": 2, "step": 28_000, "neuron": 2}
+    assert kept.potential_e.sizes == {"member": 2, "instant": 70, "voxel": 5}
+    per_volume = kept.binned_rate.isel(member=0).coarsen(bin=8).mean()
+    np.testing.assert_allclose(per_volume.values, twin.firing_rate.values, rtol=1e-12)
+    own = spikes.isel(spike=np.flatnonzero(spikes.member.values == 0))
+    per_s = twin.firing_rate.sum("time") * 0.8 * twin.pop_size
+    assert own.sizes["spike"] == round(float(per_s.sum()))
+    raster = set(zip(twin.spike_time_ms.values, twin.spike_neuron.values, strict=True))
+    assert raster
+    assert raster < set(zip(own.time_ms.values, own.neuron.values, strict=True))
+
+
+def test_a_study_says_how_the_network_is_wired_and_integrated(tmp_path: Path) -> None:
+    tables = small_tables(write_person(tmp_path / "person"))
+    rule = {"source": ["Insula_L"], "reach": "long_range", "gain": 0.5}
+    tables["network"] |= {"integrator": "exponential", "rules": [rule]}
+    ready = prepare(study_from_dict(tables))
+    for network in (ready.network, ready.twin, ready.laminar):
+        assert network is not None
+        assert network.integrator == "exponential"
+        assert network.rules == (EdgeRule(source="Insula_L", reach="long_range", gain=0.5),)
+    assert study_from_dict(tomllib.loads(to_toml(study_from_dict(tables)))) == study_from_dict(tables)
+    tables["network"]["rules"] = [rule, {"source": ["Insula_R"], "gian": 2}]
+    with pytest.raises(InputError, match=r"^study: \[network.rules 2\] has no key 'gian'; did you mean 'gain'\?$"):
+        study_from_dict(tables)
+    tables["network"]["rules"] = [{"target": ["Insula"]}]
+    with pytest.raises(InputError, match="'Insula' is not a region or voxel of this Brain"):
+        prepare(study_from_dict(tables))
+    tables["network"]["rules"] = ["Insula_L"]
+    with pytest.raises(InputError, match=r"network.rules 1 is 'Insula_L', expected a table of keys"):
+        study_from_dict(tables)
+    tables["network"] |= {"rules": [], "conduction_speed_m_s": 5.0}
+    with pytest.raises(InputError, match="conduction_speed_m_s needs tract lengths or positions"):
+        prepare(study_from_dict(tables))
 
 
 def test_every_group_is_labelled_and_on_the_clock_of_the_recording(finished: Path) -> None:

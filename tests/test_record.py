@@ -12,7 +12,7 @@ from twinbrain.errors import CorruptFile, InputError, Interrupted
 from twinbrain.network import Network
 from twinbrain.record import Record
 from twinbrain.simulate import simulate
-from twinbrain.store import Checkpoint, read_spikes
+from twinbrain.store import Checkpoint, Due, read_spikes
 
 
 @pytest.fixture(scope="module")
@@ -226,3 +226,49 @@ def test_a_drive_and_recordings_go_together(network):
     with_bins = simulate(network, drive=drive, record=Record(rate_bin_ms=20.0))
     without = simulate(network, drive=drive)
     assert np.array_equal(with_bins.bold.values, without.bold.values)
+
+
+def test_a_run_is_saved_and_stopped_in_the_middle_of_a_sample(network, tmp_path, monkeypatch):
+    """Looked at after every piece: saved there, stopped there, and resumed to the same bits, warm-up included."""
+    monkeypatch.setattr("twinbrain.record._PIECE_S", 0.0)
+    record = Record(
+        spikes=range(0, 1500, 7), voltages=[3], currents=[8], rate_bin_ms=30.0, voxel_means_every_ms=70.0
+    )  # fmt: skip
+    options = {"repetition_time_s": 0.2, "warm_up_s": 0.05, "record": record}
+    whole = simulate(network, 0.4, **options)
+
+    def stopped_at(look, name="at"):
+        count = 0
+
+        def progress(done, total):
+            nonlocal count
+            count += 1
+            if count == look:
+                raise Interrupted("stop")
+
+        place = tmp_path / f"{name}{look}"
+        with pytest.raises(Interrupted):
+            simulate(network, 0.4, progress=progress, checkpoint=Checkpoint(place, "run"), **options)
+        return Checkpoint(place, "run")
+
+    for look in (1, 30, 160, 300):
+        checkpoint = stopped_at(look)
+        again = simulate(network, 0.4, checkpoint=checkpoint, checkpoint_every_s=1e6, **options)
+        for name in ("firing_rate", "bold", "binned_rate", "voxel_means", "traces", "totals", "spikes"):
+            assert getattr(again, name).equals(getattr(whole, name)), (look, name)
+        for name, array in whole.state.items():
+            np.testing.assert_array_equal(again.state[name], array)
+    saved = stopped_at(160, "control").load()
+    saved["seen"] = saved["seen"] + 1  # the control: what was counted before the stop matters
+    broken = Checkpoint(tmp_path / "broken", "run")
+    broken.save(saved)
+    assert not simulate(network, 0.4, checkpoint=broken, **options).binned_rate.equals(whole.binned_rate)
+
+
+def test_the_wall_clock_says_when_a_checkpoint_is_due():
+    ticks = iter([0.0, 299.0, 300.0, 301.0, 599.9, 600.0])
+    due = Due(300.0, clock=lambda: next(ticks))
+    assert [due() for _ in range(5)] == [False, True, False, False, True]
+    assert Due(0.0)()
+    with pytest.raises(InputError, match="checkpoint_every_s is -1, expected a number of seconds of at least 0"):
+        Due(-1)

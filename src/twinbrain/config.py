@@ -29,6 +29,8 @@ from twinbrain.config_tables import (
     ExecutionSection,
     LaminarSection,
     NetworkSection,
+    RecordingSection,
+    RuleSection,
     SubjectSection,
     TwinSection,
 )
@@ -41,6 +43,8 @@ __all__ = [
     "ExecutionSection",
     "LaminarSection",
     "NetworkSection",
+    "RecordingSection",
+    "RuleSection",
     "Study",
     "SubjectSection",
     "TwinSection",
@@ -73,6 +77,7 @@ class Study(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     calibration: CalibrationSection = CalibrationSection()
     assimilation: AssimilationSection = AssimilationSection()
     twin: TwinSection = TwinSection()
+    recording: RecordingSection = RecordingSection()
     laminar: LaminarSection = LaminarSection()
     execution: ExecutionSection = ExecutionSection()
 
@@ -255,7 +260,12 @@ def parameter_table(study: type[Study] = Study) -> str:
     ### subject
     """
     parts = []
-    for table, kind in typing.get_type_hints(study).items():
+    tables = dict(typing.get_type_hints(study))
+    for table, kind in list(tables.items()):
+        for key, hint in typing.get_type_hints(kind, include_extras=True).items():
+            if (inner := _struct_of(hint)) is not None:
+                tables[f"{table}.{key}"] = inner
+    for table, kind in tables.items():
         hints = typing.get_type_hints(kind, include_extras=True)
         lines = [
             f"### {table}",
@@ -306,6 +316,15 @@ def _section(kind: Any, content: Mapping[str, Any], table: str, source: str) -> 
             hint = nearest(key, hints) or "; its keys are " + ", ".join(hints)
             raise InputError(f"{source}: [{table}] has no key '{_short(key, bare=True)}'{hint}")
         hint_type = hints[key]
+        inner = _struct_of(hint_type)
+        if inner is not None and isinstance(found, (list, tuple)):
+            for number, item in enumerate(found, 1):
+                if not isinstance(item, Mapping):
+                    raise InputError(f"{source}: {table}.{key} {number} is {_short(item)}, expected a table of keys")
+            values[key] = tuple(
+                _section(inner, item, f"{table}.{key} {number}", source) for number, item in enumerate(found, 1)
+            )
+            continue
         try:
             values[key] = msgspec.convert(found, hint_type)
         except (msgspec.ValidationError, OverflowError, RecursionError):
@@ -363,6 +382,7 @@ def _plain(study: Study) -> dict[str, Any]:
     data: dict[str, Any] = {}
     for table in study.__struct_fields__:
         section = getattr(study, table)
+        hints = typing.get_type_hints(type(section), include_extras=True)
         data[table] = {}
         for key in section.__struct_fields__:
             value = getattr(section, key)
@@ -370,6 +390,8 @@ def _plain(study: Study) -> dict[str, Any]:
                 continue
             if key == "overrides":
                 value = {name: dict(changes) for name, changes in value.items()}
+            if value and _struct_of(hints[key]) is not None:
+                value = [msgspec.to_builtins(item) for item in value]
             data[table][key] = list(value) if isinstance(value, tuple) else value
     return data
 
@@ -404,6 +426,13 @@ def _is_literal(hint: Any) -> bool:
     return typing.get_origin(_bare(hint)) is Literal
 
 
+def _struct_of(hint: Any) -> Any:
+    """Return the kind of table that a list of tables holds, or None."""
+    kind = _bare(hint)
+    inner = typing.get_args(kind)[0] if typing.get_origin(kind) is tuple else None
+    return inner if isinstance(inner, type) and issubclass(inner, msgspec.Struct) else None
+
+
 def _expected(hint: Any) -> str:
     """Say in words what a key may hold."""
     kind, meta = _bare(hint), _meta(hint)
@@ -421,6 +450,8 @@ def _expected(hint: Any) -> str:
         return "text" if meta is None or not meta.min_length else "text that is not empty"
     if typing.get_origin(kind) is tuple:
         arguments = typing.get_args(kind)
+        if _struct_of(hint) is not None:
+            return "a list of tables"
         if arguments[-1] is Ellipsis:
             return "a list of numbers" if arguments[0] is float else "a list of one or more names"
         return f"a list of {len(arguments)} numbers"

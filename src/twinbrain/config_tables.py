@@ -14,6 +14,8 @@ __all__ = [
     "ExecutionSection",
     "LaminarSection",
     "NetworkSection",
+    "RecordingSection",
+    "RuleSection",
     "SubjectSection",
     "TwinSection",
 ]
@@ -70,6 +72,27 @@ class BrainSection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     partners: Annotated[int, _about("Source voxels per target (level `voxel` only).", ge=1, le=_MANY)] = 100
 
 
+class RuleSection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One edge rule: multiply the weights of the synapses it selects, after wiring; names left out select all.
+
+    Examples
+    --------
+    >>> RuleSection(source=("Insula_L",)).gain
+    0.0
+    """
+
+    source: Annotated[tuple[str, ...], _about("Regions or voxels that the synapses leave.", "names")] = ()
+    target: Annotated[tuple[str, ...], _about("Regions or voxels that the synapses reach.", "names")] = ()
+    source_populations: Annotated[
+        tuple[str, ...], _about("Populations, layers or signs that they leave: E, L5E, L5, inhibitory.", "names")
+    ] = ()
+    target_populations: Annotated[tuple[str, ...], _about("Populations that they reach.", "names")] = ()
+    reach: Annotated[
+        Literal["all", "local", "long_range"], _about("Synapses inside a voxel, between voxels, or both.", "name")
+    ] = "all"
+    gain: Annotated[float, _about("Factor of their weights; 0 removes them.", ge=0, le=255)] = 0.0
+
+
 class NetworkSection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Circuits, working point and wiring.
 
@@ -105,6 +128,19 @@ class NetworkSection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         Literal["set", "none", "in_degree", "population"],
         _about("How conductances follow the in-degree; 'set': as the set says.", "name"),
     ] = "set"
+    conduction_speed_m_s: Annotated[
+        float,
+        _about("Of axons between voxels, by tract length or distance; 0: every spike takes one step.", "m/s", ge=0),
+    ] = 0.0
+    integrator: Annotated[
+        Literal["euler", "exponential"],
+        _about("Forward Euler, as published, or exact for the conductances of the step.", "name"),
+    ] = "euler"
+    state_dtype: Annotated[
+        Literal["float32", "float16"],
+        _about("How the state of a neuron is held; float16 takes half the memory.", "name"),
+    ] = "float32"
+    rules: Annotated[tuple[RuleSection, ...], _about("Lesions and gains of chosen edges.", "tables")] = ()
 
 
 class CalibrationSection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -193,6 +229,28 @@ class TwinSection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     raster_s: Annotated[float, _about("Length of the spikes kept for the raster.", "s", ge=0, le=600)] = 2.0
 
 
+class RecordingSection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What is kept of the free run besides BOLD, mean rates and the raster; it changes no spike.
+
+    Examples
+    --------
+    >>> RecordingSection(rate_bin_ms=10.0).spikes
+    'raster'
+    """
+
+    spikes: Annotated[
+        Literal["raster", "all"],
+        _about("Spikes of some neurons for the raster, or also all spikes of the run, in the folder spikes/.", "name"),
+    ] = "raster"
+    rate_bin_ms: Annotated[float, _about("Rates of all populations in bins of this width; 0: none.", "ms", ge=0)] = 0.0
+    voxel_means_every_ms: Annotated[
+        float, _about("Mean potential and currents of every voxel at this interval; 0: none.", "ms", ge=0)
+    ] = 0.0
+    traced_neurons: Annotated[
+        int, _about("Neurons, evenly chosen, whose potential and currents are kept.", "neurons", ge=0, le=10_000)
+    ] = 0
+
+
 class LaminarSection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A run of the laminar circuit at its own working point, shown beside the twin as rates per layer.
 
@@ -210,7 +268,7 @@ class LaminarSection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 
 
 class ExecutionSection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How the work is done. Threads and checkpoints change no result; the time step does.
+    """How the work is done. Threads, wiring and checkpoints change no result; the time step does.
 
     Examples
     --------
@@ -220,4 +278,8 @@ class ExecutionSection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
 
     threads: Annotated[int, _about("Threads of the engine; 0 = all cores.", ge=0, le=4096)] = 0
     dt_ms: Annotated[float, _about("Time step; a whole number of steps makes 1 ms.", "ms", ge=0.01, le=1)] = 1.0
-    checkpoint_every: Annotated[int, _about("Volumes between two checkpoints.", "TR", ge=1, le=_MANY)] = 20
+    wiring: Annotated[
+        Literal["auto", "stored", "procedural"],
+        _about("Synapses of the free runs kept as lists or made anew for every spike; auto: by memory.", "name"),
+    ] = "auto"
+    checkpoint_every_s: Annotated[float, _about("Wall time between two checkpoints.", "s", ge=0, le=1e6)] = 300.0

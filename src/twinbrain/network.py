@@ -28,6 +28,8 @@ from twinbrain.rules import EdgeRule, as_rules, gains_of
 __all__ = ["Network"]
 
 _DEFAULT_SET = {"laminar": "asynchronous_laminar", "canonical": "asynchronous"}
+_INTEGRATORS = ("euler", "exponential")
+_STATE_DTYPES = ("float32", "float16")
 _MAX_NEURONS = 2**31 - 4096  # ids are 32 bits wide on one machine
 
 
@@ -73,6 +75,12 @@ class Network:
         Speed of axons between voxels (m/s = mm/ms): a spike arrives after tract length / speed, rounded to whole
         exchange steps, at least one. Where the Brain knows no tract length it is 1.5 times the straight line between
         the voxels' centres plus 6 mm. Default: every spike arrives after one step.
+    integrator : "euler" or "exponential"
+        How V is integrated over a step: forward Euler, as published, or exactly for the conductances and currents of
+        the step, C dV/dt = I - G V (Rotter & Diesmann 1999, Biol Cybern 81:381).
+    state_dtype : "float32" or "float16"
+        How the state of a neuron is held. ``float16`` takes half the memory; arithmetic stays in 32 bits and rounding
+        is stochastic. Its spikes are its own, and the same on every occasion.
     rules : sequence of EdgeRule
         Lesions and gains of chosen edges, applied after wiring: all other synapses stay the same. Plain data
         (mappings with the fields of an :class:`EdgeRule`) is accepted too.
@@ -102,6 +110,8 @@ class Network:
     conductance_scaling: str | None = None
     heterogeneity: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
     conduction_speed_m_s: float | None = None
+    integrator: str = "euler"
+    state_dtype: str = "float32"
     rules: tuple[EdgeRule, ...] = ()
 
     def __post_init__(self) -> None:
@@ -119,6 +129,12 @@ class Network:
             raise InputError(f"in_degree must be between 1 and 20000 synapses per neuron, found {self.in_degree}")
         if self.neurons_by not in ("grey_matter", "equal"):
             raise InputError(f"neurons_by must be 'grey_matter' or 'equal', found '{self.neurons_by}'")
+        for name, words in (("integrator", _INTEGRATORS), ("state_dtype", _STATE_DTYPES)):
+            found = getattr(self, name)
+            if found not in words:
+                raise InputError(
+                    f"{name} must be '{words[0]}' or '{words[1]}', found '{found}'{nearest(str(found), words)}"
+                )
         if self.long_range_gain is not None and not 0 <= self.long_range_gain < 128:
             raise InputError(f"long_range_gain (chi) must be between 0 and 128, found {self.long_range_gain}")
         if self.conduction_speed_m_s is not None:
@@ -370,7 +386,7 @@ class Network:
             synapses=self.synapses,
             voxels=len(self.brain.voxels),
             members=members,
-            state_bytes=4 * (3 + sum(self.live)) + 4 * (2 if self.two_weights else 1),
+            state_bytes=(2 if self.state_dtype == "float16" else 4) * (3 + sum(self.live)),
             synapse_bytes=6 if self.two_weights else 5,
         )
         return estimate_run(sizes, duration_s, threads=threads, dt_ms=dt_ms, rate_hz=rate_hz)
@@ -398,6 +414,8 @@ class Network:
             "neurons_by": self.neurons_by,
             "heterogeneity": dict(self.heterogeneity),
             "conduction_speed_m_s": self.conduction_speed_m_s,
+            "integrator": self.integrator,
+            "state_dtype": self.state_dtype,
             "rules": [rule.to_dict() for rule in self.rules],
             "seed": self.seed,
         }

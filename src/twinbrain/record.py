@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from itertools import pairwise
@@ -25,6 +26,8 @@ __all__ = ["Record", "Recording"]
 
 Float = NDArray[np.float64]
 Int = NDArray[np.int64]
+
+_PIECE_S = 1.0  # wall time between two looks at whether to save or to stop
 
 #: Means over the neurons of a voxel that :attr:`Record.voxel_means_every_ms` keeps, with their units.
 VOXEL_MEANS = {"potential_e": "mV", "excitation_e": "model units", "inhibition_e": "model units"}
@@ -115,6 +118,9 @@ class Recording:
             if wanted:
                 self.kept[name] = []
         self.counts: NDArray[np.int64] | None = None  # of the bin that is not full yet
+        self.seen = np.zeros_like(engine.spike_counts)  # spikes of this sample that are counted already
+        self.piece = 1  # exchange intervals that take about a second: found by doubling
+        self.looked = time.perf_counter()
         self.folder = None if record.spikes_folder is None else SpikeFolder(record.spikes_folder)
 
     def _whole(self, interval_ms: float | None, name: str) -> int:
@@ -144,37 +150,62 @@ class Recording:
                 )
             self.folder.cut(0)
 
-    def warm_up(self, steps: int) -> None:
-        """Run without recording, at the first row of the drive."""
+    def warm_up(self, pause: Callable[[], None]) -> None:
+        """Run without recording up to step ``start``, at the first row of the drive."""
         engine = self.engine
         if self.h is not None:
-            engine.set_drive(self.h[0])
-        engine.advance(steps)
+            engine.set_drive(self.h[min(self.done, len(self.h) - 1)])
+        if engine.step >= self.start:
+            return
+        self._advance(self.start - engine.step, pause)
         engine.population_rate()
         engine.recorded_samples.clear()
         if engine.totals is not None:
             engine.totals.clear()
-        self.start = engine.step
 
-    def sample(self) -> None:
-        """Advance to the next BOLD sample; keep it, the mean rates of the interval and what else was asked for."""
+    def _advance(self, steps: int, pause: Callable[[], None]) -> None:
+        """Advance in pieces of about a second, so that nobody who wants to stop waits for a whole sample."""
+        left = steps
+        while left:
+            begun = time.perf_counter()
+            n = min(left, self.piece)
+            self.engine.advance(n)
+            left -= n
+            fits = int(n * _PIECE_S / max(time.perf_counter() - begun, 1e-9))
+            self.piece = min(max(1, fits), 2 * self.piece)
+            if left:
+                self._look(pause)
+
+    def _look(self, pause: Callable[[], None]) -> None:
+        """Pause if the last one was a second ago."""
+        if time.perf_counter() - self.looked >= _PIECE_S:
+            pause()
+            self.looked = time.perf_counter()
+
+    def sample(self, pause: Callable[[], None]) -> None:
+        """Advance to the next BOLD sample; keep it, the mean rates of the interval and what else was asked for.
+
+        The state may be saved at every ``pause``: what a sample has so far is in the engine and in ``seen``.
+        """
         engine, k = self.engine, self.done
         if self.h is not None:
             engine.set_drive(self.h[k])
-        begin = 0 if k == 0 else int(self.steps[k - 1])
+        begin = engine.step - self.start
         end = int(self.steps[k])
         low, high = (self._clip(x) for x in (self.record.spikes_from_s, self.record.spikes_to_s))
         marks = {begin, end, *(m for m in (low, high) if begin < m < end)}
         for every in (self.bin, self.field, int(len(self.currents) > 0)):
             if every:
                 marks |= set(range((begin // every + 1) * every, end, every))
-        counts = np.zeros_like(engine.spike_counts)
         for a, b in pairwise(sorted(marks)):
             engine.record_spikes(self.chosen if low <= a < high else None)
-            engine.advance(b - a)
-            new = engine.spike_counts - counts
-            counts += new
+            self._advance(b - a, pause)
+            new = engine.spike_counts - self.seen
+            self.seen += new
             self._keep(b, new)
+            if b < end:
+                self._look(pause)
+        self.seen[:] = 0
         self.kept["rates"].append(engine.population_rate())
         self.kept["bold"].append(engine.bold())
         if self.folder is not None:
@@ -215,7 +246,7 @@ class Recording:
         """Hash of what determines the result, threads and places aside."""
         engine, brain = self.engine, self.engine.network.brain
         told = [engine.network.describe(), brain.regions, engine.seed, engine.members, engine.inputs, engine.dt_ms]
-        told += [engine.exchange_ms, engine.integrator, asdict(engine.balloon_constants), self.shape]
+        told += [engine.exchange_ms, asdict(engine.balloon_constants), self.shape]
         plain = replace(self.record, spikes="none", spikes_folder=None, voltages=(), currents=())
         told += [asdict(plain), self.folder is not None]
         digest = hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode())
@@ -235,7 +266,8 @@ class Recording:
             out["counts"] = self.counts
         if self.folder is not None:
             out["stretches"] = self.folder.stretches
-        if engine.totals is not None:
+        out["seen"] = self.seen
+        if engine.totals:
             out["totals"] = np.concatenate(engine.totals, axis=1)
         if engine.recorded_samples:
             out["samples"] = np.concatenate(engine.recorded_samples, axis=1)
@@ -253,9 +285,9 @@ class Recording:
         self.done, self.start = int(saved["done"]), int(saved["start"])
         for name in self.kept:
             self.kept[name] = list(saved.get(f"kept_{name}", ()))
-        self.counts = saved.get("counts")
+        self.counts, self.seen = saved.get("counts"), np.array(saved["seen"])
         if engine.totals is not None:
-            engine.totals = [saved["totals"]]
+            engine.totals = [saved["totals"]] if "totals" in saved else []
         if "samples" in saved:
             engine.recorded_samples = [saved["samples"]]
         if self.folder is not None:

@@ -19,6 +19,7 @@ from twinbrain.kernels.wiring import Wiring
 from twinbrain.network import Network
 from twinbrain.observe import Balloon, sample_steps, to_regions
 from twinbrain.record import Record, Recording
+from twinbrain.store import Due
 
 __all__ = ["Record", "Run", "Simulation", "simulate"]
 
@@ -162,7 +163,6 @@ def simulate(
     members: int | Sequence[int] = 1,
     dt_ms: float = 1.0,
     exchange_ms: float = 1.0,
-    integrator: str = "euler",
     balloon: Balloon | None = None,
     record: Record | None = None,
     threads: int = 1,
@@ -170,7 +170,7 @@ def simulate(
     state: dict[str, NDArray[Any]] | None = None,
     progress: Callable[[int, int], None] | None = None,
     checkpoint: _Checkpoint | None = None,
-    checkpoint_every: int = 20,
+    checkpoint_every_s: float = 300.0,
 ) -> Run:
     """Simulate a network freely: no correction while it runs.
 
@@ -196,17 +196,17 @@ def simulate(
         that ``network.wire()`` or ``network.slot_map()`` built before.
     dt_ms, exchange_ms : float
         Integration step and spike exchange interval, ms.
-    integrator : "euler" or "exponential"
-        Forward Euler, as published, or exact for the conductances and currents of the step.
     record : Record, optional
     threads : int
         The result does not depend on it; 0 for all processors.
     state : dict, optional
         ``Run.state`` of an earlier run of the same network to go on from (then ``warm_up_s`` should be 0).
     progress : callable, optional
-        Called as ``progress(samples done, samples in all)``; may raise :class:`twinbrain.Interrupted`.
-    checkpoint, checkpoint_every : object with save and load, int
-        Where to save the unfinished run every so many samples, and to go on from.
+        Called as ``progress(samples done, samples in all)`` about once a second; may raise
+        :class:`twinbrain.Interrupted`, which saves the run first.
+    checkpoint, checkpoint_every_s : object with save and load, float
+        Where to save the unfinished run whenever so many seconds have passed, and to go on from. The wall clock
+        decides when that happens, never what is saved: a run that goes on ends in the same bits.
 
     Returns
     -------
@@ -249,7 +249,6 @@ def simulate(
         threads=threads,
         dt_ms=dt_ms,
         exchange_ms=exchange_ms,
-        integrator=integrator,
         inputs=drive.inputs if drive is not None else (),
         gamma_shape=drive.shape if drive is not None else 5.0,
         seed=seed,
@@ -258,15 +257,9 @@ def simulate(
     )
     work = Recording(engine, record, drive, steps)
     saved = checkpoint.load() if checkpoint is not None else None
-    if saved is not None:
-        work.restore(saved)
-    else:
-        work.begin(resumable=checkpoint is not None)
-        if state is not None:
-            engine.restore(state)
-        work.warm_up(round(warm_up_s * 1000 / exchange_ms))
-    while work.done < samples:
-        work.sample()
+    due = Due(checkpoint_every_s)
+
+    def pause() -> None:
         try:
             if progress is not None:
                 progress(work.done, samples)
@@ -274,8 +267,20 @@ def simulate(
             if checkpoint is not None:
                 checkpoint.save(work.state())
             raise
-        if checkpoint is not None and (work.done % checkpoint_every == 0 or work.done == samples):
+        if checkpoint is not None and (due() or work.done == samples):
             checkpoint.save(work.state())
+
+    if saved is not None:
+        work.restore(saved)
+    else:
+        work.begin(resumable=checkpoint is not None)
+        if state is not None:
+            engine.restore(state)
+        work.start = engine.step + round(warm_up_s * 1000 / exchange_ms)
+    work.warm_up(pause)
+    while work.done < samples:
+        work.sample(pause)
+        pause()
     time = drive.values["time"].values[:samples] if drive is not None else np.arange(1, samples + 1) * tr
     return _result(work, np.asarray(time, np.float64), tr, offset, warm_up_s)
 
@@ -335,7 +340,6 @@ def _result(work: Recording, time: NDArray[np.float64], tr: float, offset: float
         "members": members,
         "dt_ms": engine.dt_ms,
         "exchange_ms": engine.exchange_ms,
-        "integrator": engine.integrator,
         "repetition_time_s": tr,
         "sample_offset_s": offset,
         "warm_up_s": warm_up_s,

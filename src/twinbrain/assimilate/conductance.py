@@ -129,7 +129,7 @@ def fit_parameters(
     dt_ms: float = 1.0,
     progress: Progress | None = None,
     checkpoint: Checkpoint | None = None,
-    checkpoint_every: int = 10,
+    checkpoint_every_s: float = 300.0,
 ) -> ParameterFit:
     r"""Estimate constant conductances or background currents of all regions from BOLD.
 
@@ -157,7 +157,7 @@ def fit_parameters(
         Spread the conductances over the neurons of a region by a Gamma factor of this shape and mean 1.
     standardise, first_volume, volumes, band_hz, target_mean, target_scale
         As in :func:`twinbrain.assimilate`; standardised BOLD asks all regions for the same level.
-    min_members, seed, threads, dt_ms, progress, checkpoint, checkpoint_every
+    min_members, seed, threads, dt_ms, progress, checkpoint, checkpoint_every_s
         As in :func:`twinbrain.assimilate`.
 
     Returns
@@ -202,7 +202,9 @@ def fit_parameters(
     wanted, error = rows.of_recording(observed)
     said = [network.describe(), priors, members, steps, seed, dt_ms, units.names, observed.shape, standardise]
     digest = hashlib.sha256(json.dumps(said, default=str).encode() + observed.tobytes() + h.tobytes()).digest()
-    journal = Journal(digest, steps * len(observed), progress=progress, checkpoint=checkpoint, every=checkpoint_every)
+    journal = Journal(
+        digest, steps * len(observed), progress=progress, checkpoint=checkpoint, every_s=checkpoint_every_s
+    )
     rng = random_stream(seed, _STREAM)
     sd = np.array(list(priors.values()))[:, None, None]
     theta = rng.standard_normal((len(names), members, len(regions)))

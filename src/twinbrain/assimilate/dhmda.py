@@ -33,6 +33,7 @@ from twinbrain.assimilate.transform import SATURATION, to_bounded, to_unbounded
 from twinbrain.assimilate.units import Units
 from twinbrain.errors import InputError, Interrupted
 from twinbrain.observe import sample_steps
+from twinbrain.store import Due
 
 __all__ = ["Filtered", "run_filter"]
 
@@ -80,7 +81,7 @@ def run_filter(
     *,
     progress: Progress | None = None,
     checkpoint: Checkpoint | None = None,
-    checkpoint_every: int = 10,
+    checkpoint_every_s: float = 300.0,
     context: str = "",
 ) -> Filtered:
     r"""Assimilate observed BOLD into an ensemble, one cycle per repetition time.
@@ -109,8 +110,8 @@ def run_filter(
         Of the filter.
     progress
         Called as ``progress(cycles done, cycles in all)``; may raise :class:`~twinbrain.errors.Interrupted`.
-    checkpoint, checkpoint_every
-        Where, and after how many cycles, the state is saved. A resumed pass equals an uninterrupted one bit
+    checkpoint, checkpoint_every_s
+        Where, and after how many seconds, the state is saved. A resumed pass equals an uninterrupted one bit
         for bit.
     context
         Says what the engine simulates; a checkpoint is only continued with the same context.
@@ -156,10 +157,10 @@ def run_filter(
         _log.info("resumed at cycle %d of %d", work.cycle, len(observed))
     else:
         work.warm_up()
-    total = len(observed)
+    total, due = len(observed), Due(checkpoint_every_s)
     while work.cycle < total:
         work.step()
-        if checkpoint is not None and (work.cycle % checkpoint_every == 0 or work.cycle == total):
+        if checkpoint is not None and (due() or work.cycle == total):
             checkpoint.save(work.state())
         if progress is not None:
             try:

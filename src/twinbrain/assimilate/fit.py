@@ -62,7 +62,7 @@ def assimilate(
     dt_ms: float = 1.0,
     progress: Progress | None = None,
     checkpoint: Checkpoint | None = None,
-    checkpoint_every: int = 10,
+    checkpoint_every_s: float = 300.0,
 ) -> Fit:
     """Estimate the current h(t) of the inputs so that the network's BOLD follows the recorded BOLD.
 
@@ -134,8 +134,8 @@ def assimilate(
         Integration step, default 1 ms.
     progress
         Called as ``progress(steps done, steps in all)``.
-    checkpoint, checkpoint_every
-        Object with ``load() -> dict | None`` and ``save(dict)``, and the number of steps between saves. A resumed
+    checkpoint, checkpoint_every_s
+        Object with ``load() -> dict | None`` and ``save(dict)``, and the seconds between saves. A resumed
         fit equals an uninterrupted one bit for bit.
 
     Returns
@@ -230,12 +230,12 @@ def assimilate(
             tr,
             settings,
             context=methods.describe(small, units.names, dt_ms),
-            checkpoint_every=checkpoint_every,
+            checkpoint_every_s=checkpoint_every_s,
             **keeping,
         )
         return methods.filtered_fit(work, filtered, settings)
     if method == "inverse":
-        return methods.inverse_fit(work, inverse, working_point, every=checkpoint_every, **keeping)
+        return methods.inverse_fit(work, inverse, working_point, every_s=checkpoint_every_s, **keeping)
     flat = isinstance(prior, (int, float))
     smoother = EsmdaSettings(
         members=members,
@@ -248,4 +248,4 @@ def assimilate(
         min_members=min_members,
         seed=seed,
     )
-    return methods.esmda_fit(work, smoother, inverse, prior, working_point, every=checkpoint_every, **keeping)
+    return methods.esmda_fit(work, smoother, inverse, prior, working_point, every_s=checkpoint_every_s, **keeping)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from twinbrain.assimilate.settings import Checkpoint, Progress
 from twinbrain.errors import InputError, Interrupted
+from twinbrain.store import Due
 
 __all__ = ["Journal"]
 
@@ -27,8 +28,8 @@ class Journal:
         Number of ticks of the whole work, for the progress.
     progress
         Called as ``progress(ticks done, ticks in all)``; may raise :class:`~twinbrain.errors.Interrupted`.
-    checkpoint, every
-        Where the state is saved, and after how many ticks.
+    checkpoint, every_s
+        Where the state is saved, and after how many seconds.
 
     Raises
     ------
@@ -50,10 +51,11 @@ class Journal:
         *,
         progress: Progress | None = None,
         checkpoint: Checkpoint | None = None,
-        every: int = 10,
+        every_s: float = 300.0,
     ) -> None:
         self._identity = np.frombuffer(identity, dtype=np.uint8)
-        self._total, self._progress, self._checkpoint, self._every = total, progress, checkpoint, max(1, every)
+        self._total, self._progress, self._checkpoint = total, progress, checkpoint
+        self._due = Due(every_s)
         self._done: dict[str, Arrays] = {}
         self._begun: dict[str, Arrays] = {}
         self.ticks = 0
@@ -76,8 +78,8 @@ class Journal:
 
     def tick(self, piece: str, state: Callable[[], Arrays], count: int = 1) -> None:
         """Count ticks of a piece; save, tell the progress, and stop where that asks for it."""
-        before, self.ticks = self.ticks, self.ticks + count
-        kept = self._checkpoint is not None and before // self._every < self.ticks // self._every
+        self.ticks += count
+        kept = self._checkpoint is not None and self._due()
         if kept:
             self._save(piece, state())
         if self._progress is None:

@@ -122,7 +122,7 @@ def inverse_fit(
     *,
     progress: Progress | None,
     checkpoint: Checkpoint | None,
-    every: int,
+    every_s: float,
 ) -> Fit:
     rows, units = len(work.observed), work.units
     journal = Journal(
@@ -130,7 +130,7 @@ def inverse_fit(
         ticks(rows, len(units.names), settings),
         progress=progress,
         checkpoint=checkpoint,
-        every=every,
+        every_s=every_s,
     )
     found = _invert(work, settings, working_point, journal)
     predicted = np.full((rows, units.observation.shape[0]), np.nan)
@@ -187,7 +187,7 @@ def esmda_fit(
     *,
     progress: Progress | None,
     checkpoint: Checkpoint | None,
-    every: int,
+    every_s: float,
 ) -> Fit:
     """Run the smoother, from the inverse or from a given prior."""
     rows, units = len(work.observed), work.units
@@ -199,7 +199,7 @@ def esmda_fit(
         settings.steps * rows + (ticks(rows, len(units.names), inverse) if mean is None else 0),
         progress=progress,
         checkpoint=checkpoint,
-        every=every,
+        every_s=every_s,
     )
     figures: dict[str, float | str] = {"prior": "given"}
     if mean is None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import xarray as xr
 
@@ -10,8 +12,17 @@ from twinbrain.circuit import canonical, laminar
 from twinbrain.data.subject import Subject
 from twinbrain.network import Network
 from twinbrain.simulate import Run
+from twinbrain.store import iterate_spikes
 
-__all__ = ["brain_group", "fit_group", "laminar_group", "raster_neurons", "recorded_group"]
+__all__ = [
+    "brain_group",
+    "fit_group",
+    "laminar_group",
+    "raster_from",
+    "raster_neurons",
+    "recorded_group",
+    "recording_group",
+]
 
 _RASTER_NEURONS = 400
 
@@ -86,6 +97,43 @@ def raster_neurons(network: Network, most: int = _RASTER_NEURONS) -> np.ndarray:
     [0, 2, 4, 6, 8]
     """
     return np.unique(np.linspace(0, network.neurons - 1, most).astype(np.int64))
+
+
+def raster_from(folder: str | Path, neurons: np.ndarray, from_s: float, to_s: float) -> xr.Dataset:
+    """Return the spikes of some neurons in a window out of a folder that holds all, as ``Run.spikes`` has them.
+
+    Parameters
+    ----------
+    folder
+        What ``Record(spikes_folder=...)`` wrote, with exchange intervals of 1 ms.
+    neurons
+        Their ids.
+    from_s, to_s
+        The window, s after the warm-up.
+    """
+    found = []
+    for member, step, neuron in iterate_spikes(folder):
+        kept = (step >= from_s * 1000) & (step < to_s * 1000) & np.isin(neuron, neurons)
+        found.append(np.stack([member[kept], step[kept], neuron[kept]]))
+    member, step, neuron = np.concatenate(found, axis=1)
+    order = np.lexsort((neuron, step, member))
+    columns = {"step": step, "time_ms": step + 1.0, "neuron": neuron, "member": member}
+    return xr.Dataset({name: ("spike", values[order]) for name, values in columns.items()})
+
+
+def recording_group(run: Run) -> xr.Dataset:
+    """Return what a run recorded besides BOLD, rates and spikes: bins, voxel means and traces, as far as asked for.
+
+    ``binned_rate`` (member, bin, population) in Hz; ``potential_e``, ``excitation_e``, ``inhibition_e`` (member,
+    instant, voxel); ``potential`` (member, step, neuron) in mV and ``current_...`` (member, step, sampled).
+    """
+    group = xr.Dataset()
+    for part in (run.voxel_means, run.traces):
+        if part is not None:
+            group = group.merge(part)
+    if run.binned_rate is not None:
+        group["binned_rate"] = run.binned_rate
+    return group
 
 
 def laminar_group(run: Run, network: Network) -> xr.Dataset:

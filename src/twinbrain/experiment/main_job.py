@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 import pandas as pd
 import xarray as xr
 
@@ -163,7 +164,7 @@ def _admit(study: Study, out: Path, resume: bool, overwrite: bool) -> bool:
 
 def _science(study: Study) -> Study:
     """The study without what changes no result."""
-    plain = msgspec.structs.replace(study.execution, threads=0, checkpoint_every=1)
+    plain = msgspec.structs.replace(study.execution, threads=0, wiring="auto", checkpoint_every_s=0.0)
     return msgspec.structs.replace(study, execution=plain)
 
 
@@ -317,7 +318,7 @@ class _Job:
             def tell(done: int, total: int) -> None:
                 nonlocal tracker, last
                 if tracker is None:  # what an earlier session did is known only now
-                    last = done - 1
+                    last = max(done - 1, 0)
                     tracker = stack.enter_context(track(total, label, unit, progress=self.progress, done=last))
                 tracker.update(done - last)
                 last = done
@@ -356,12 +357,32 @@ def _twin(job: _Job) -> xr.Dataset:
         fit["drive"].transpose("time", "input"), float(fit.attrs["repetition_time_s"]), float(fit.attrs["shape"])
     )
     start = max(0.0, (drive.duration_s - twin.raster_s) / 2)
-    record = Record(
-        spikes=groups.raster_neurons(job.ready.twin).tolist(), spikes_from_s=start, spikes_to_s=start + twin.raster_s
-    )
+    record, raster = _wanted(job, start, start + twin.raster_s)
     warm_up_s = twin.warm_up * drive.repetition_time_s
     run = _simulate(job, job.ready.twin, "free run", drive, None, warm_up_s, twin.seed, record, members=twin.members)
+    if record.spikes_folder is not None:
+        run = replace(run, spikes=groups.raster_from(record.spikes_folder, raster, start, start + twin.raster_s))
+    kept = groups.recording_group(run)
+    if kept.data_vars:
+        job.groups["recording"] = kept
     return run.to_dataset()
+
+
+def _wanted(job: _Job, from_s: float, to_s: float) -> tuple[Record, np.ndarray]:
+    """Return what the free run records, and the neurons of the raster."""
+    wanted, network = job.study.recording, job.ready.twin
+    raster = groups.raster_neurons(network)
+    traced = groups.raster_neurons(network, wanted.traced_neurons).tolist() if wanted.traced_neurons else ()
+    kept: dict[str, Any] = {"spikes": raster.tolist(), "spikes_from_s": from_s, "spikes_to_s": to_s}
+    if wanted.spikes == "all":
+        kept = {"spikes": "all", "spikes_folder": job.out / "spikes"}
+    return Record(
+        **kept,
+        voltages=traced,
+        currents=traced,
+        rate_bin_ms=wanted.rate_bin_ms or None,
+        voxel_means_every_ms=wanted.voxel_means_every_ms or None,
+    ), raster
 
 
 def _laminar(job: _Job, network: Network) -> xr.Dataset:
@@ -398,7 +419,8 @@ def _simulate(
     estimate = network.estimate(seconds, members=members, threads=max(execution.threads, 1), dt_ms=execution.dt_ms)
     refuse_what_does_not_fit(estimate)
     if estimate.run_s > _WORTH_A_TRIAL_S:
-        estimate = trial(network, seconds, members=members, threads=execution.threads, dt_ms=execution.dt_ms)
+        how: dict[str, Any] = {"threads": execution.threads, "dt_ms": execution.dt_ms, "wiring": execution.wiring}
+        estimate = trial(network, seconds, members=members, **how)
         refuse_what_does_not_fit(estimate)
     _LOG.info("%s: %s", label, estimate)
     begun = time.monotonic()
@@ -416,7 +438,8 @@ def _simulate(
             threads=execution.threads,
             progress=tell,
             checkpoint=job.checkpoint(job.stage),
-            checkpoint_every=execution.checkpoint_every,
+            wiring=execution.wiring,
+            checkpoint_every_s=execution.checkpoint_every_s,
         )
     peak_gb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
     if not job.resumed:  # what an earlier session did of it is not known here

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import xarray as xr
 
@@ -117,6 +118,12 @@ def prepare(study: Study, person: Subject | None = None) -> Prepared:
     if study.network.conductance_scaling != "set":
         own["conductance_scaling"] = study.network.conductance_scaling
     parameters = replace(parameters, **own)
+    how: dict[str, Any] = {
+        "conduction_speed_m_s": study.network.conduction_speed_m_s or None,
+        "integrator": study.network.integrator,
+        "state_dtype": study.network.state_dtype,
+        "rules": tuple(msgspec.to_builtins(rule) for rule in study.network.rules),
+    }
     network = Network(
         brain,
         neurons=study.assimilation.neurons,
@@ -124,6 +131,7 @@ def prepare(study: Study, person: Subject | None = None) -> Prepared:
         circuit=study.network.circuit,
         parameters=parameters,
         seed=study.network.seed,
+        **how,
     )
     laminar = None
     if study.laminar.enabled:
@@ -134,6 +142,7 @@ def prepare(study: Study, person: Subject | None = None) -> Prepared:
             circuit="laminar",
             parameters=study.laminar.parameters,
             seed=study.laminar.seed,
+            **how,
         )
     twin = network.scaled(neurons=study.twin.neurons, seed=study.twin.seed)
     return Prepared(person, brain, network, twin, laminar, bold, stretch, study.calibration.enabled)

@@ -84,6 +84,6 @@ def fitted(
         dt_ms=execution.dt_ms,
         progress=tell,
         checkpoint=checkpoint,
-        checkpoint_every=execution.checkpoint_every,
+        checkpoint_every_s=execution.checkpoint_every_s,
         **(of_filter if fit.method == "vw-dhmda" else of_inverse),
     )

@@ -41,7 +41,7 @@ class Stop:
     def _ask(self, number: int, _: FrameType | None) -> None:
         self._asked = signal.Signals(number).name
         signal.signal(number, self._former[number])  # a second one is not waited for
-        _LOG.warning("%s received: stopping after this repetition time", self._asked)
+        _LOG.warning("%s received: stopping at the next safe point", self._asked)
 
     def check(self) -> None:
         """Raise Interrupted if a stop was asked for."""

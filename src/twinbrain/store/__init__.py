@@ -8,19 +8,21 @@ finished by whoever opens the folder next. Checksums (SHA-256) of every file are
 damage is named and never read.
 """
 
-from twinbrain.store.checkpoint import Checkpoint
+from twinbrain.store.checkpoint import Checkpoint, Due
 from twinbrain.store.files import file_sha256, read_json, write_json_atomic, write_text_atomic
 from twinbrain.store.folder import clear_results, locked, output_folder, read_status, write_status
 from twinbrain.store.origin import provenance
 from twinbrain.store.results import Result, load, save
-from twinbrain.store.spikes import SpikeFolder, read_spikes
+from twinbrain.store.spikes import SpikeFolder, iterate_spikes, read_spikes
 
 __all__ = [
     "Checkpoint",
+    "Due",
     "Result",
     "SpikeFolder",
     "clear_results",
     "file_sha256",
+    "iterate_spikes",
     "load",
     "locked",
     "output_folder",

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import logging
 import os
+import time
 import uuid
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO, Any
 
@@ -16,7 +17,7 @@ import numpy as np
 from twinbrain.errors import InputError
 from twinbrain.store.files import explained, file_sha256, sync_folder
 
-__all__ = ["Checkpoint"]
+__all__ = ["Checkpoint", "Due"]
 
 _LOG = logging.getLogger(__name__)
 
@@ -105,6 +106,42 @@ class Checkpoint:
             if len(parts) == 3 and parts[0].isdigit():
                 found.append((int(parts[0]), parts[1], path))
         return sorted(found, reverse=True)
+
+
+class Due:
+    """Says when a checkpoint is due: the wall clock decides when one is written, never what is in it.
+
+    Parameters
+    ----------
+    every_s
+        Seconds between two checkpoints; 0: always due.
+    clock
+        Returns the time in s.
+
+    Raises
+    ------
+    InputError
+        If the interval is negative or not a number.
+
+    Examples
+    --------
+    >>> due = Due(300.0, clock=iter([0.0, 299.0, 301.0, 302.0]).__next__)
+    >>> due(), due(), due()
+    (False, True, False)
+    """
+
+    def __init__(self, every_s: float = 300.0, clock: Callable[[], float] = time.monotonic) -> None:
+        if not every_s >= 0:
+            raise InputError(f"checkpoint_every_s is {every_s}, expected a number of seconds of at least 0")
+        self._every, self._clock, self._last = every_s, clock, clock()
+
+    def __call__(self) -> bool:
+        """Return whether one is due now; if so, the next is due an interval later."""
+        now = self._clock()
+        if now - self._last < self._every:
+            return False
+        self._last = now
+        return True
 
 
 def write_bundle(file: IO[bytes], kinds: Mapping[str, str], arrays: Mapping[str, np.ndarray[Any, Any]]) -> None:

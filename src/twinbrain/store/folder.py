@@ -190,7 +190,7 @@ def clear_results(folder: str | Path) -> None:
     with locked(folder), explained(folder):
         write_status(folder, "interrupted start")  # stays until the end, so that the folder is known to be ours
         entries = "checksums.json .ready results.zarr scores.json provenance.json study.toml tables figures report.html"
-        for name in (*entries.split(), "experiment.toml", "cells", "checkpoint", "status"):
+        for name in (*entries.split(), "experiment.toml", "cells", "checkpoint", "spikes", "status"):
             path = folder / name
             if path.is_dir():
                 shutil.rmtree(path)

@@ -18,7 +18,7 @@ from twinbrain.errors import CorruptFile, InputError
 from twinbrain.store.checkpoint import read_bundle, write_bundle
 from twinbrain.store.files import explained, file_sha256
 
-__all__ = ["SpikeFolder", "read_spikes"]
+__all__ = ["SpikeFolder", "iterate_spikes", "read_spikes"]
 
 Int = NDArray[np.int64]
 _NAMES = ("member", "step", "neuron")
