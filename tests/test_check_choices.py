@@ -35,8 +35,13 @@ def test_an_atlas_is_named_to_check(bare: Path, tmp_path: Path, capsys: pytest.C
     assert code == 1
     assert "or name one that is installed (AAL2, " in text
     image, table = tmp_path / f"mine/atlas-Template_{SPACE}_dseg.nii.gz", tmp_path / "mine/atlas-Template_dseg.tsv"
-    code, text = said(capsys, "check", bare, "--atlas", image, "--labels", table)
+    code, text = said(capsys, "check", bare, "--atlas", image)  # its table lies beside it, for all spaces
     assert code == 0, text
+    code, again = said(capsys, "check", bare, "--atlas", image, "--labels", table)
+    assert (code, again) == (0, text)
+    code, missing = said(capsys, "check", bare, "--atlas", tmp_path / "nothere.nii.gz")
+    assert code == 1
+    assert "nothere.nii.gz: there is no such label image; check the path given as atlas=" in missing
     assert "regions: 24, 22 of them six-layered cortex" in text
     assert "% of the regions' grey matter)" in text
     code, text = said(capsys, "check", bare, "--atlas", image, "--labels", table, "--weighting", "fa")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -102,6 +103,8 @@ def find_atlas(work: Work, space: str | None) -> tuple[Atlas, LabelTable]:
     name = None
     if options.atlas is not None and (str(options.atlas).endswith(MAPS) or Path(options.atlas).exists()):
         image = Path(options.atlas)
+        if not image.exists():
+            raise InputError(f"{image}: there is no such label image; check the path given as atlas=.")
         name = image.name.split(".")[0]
     else:
         if options.atlas is not None:
@@ -127,8 +130,9 @@ def find_atlas(work: Work, space: str | None) -> tuple[Atlas, LabelTable]:
     else:
         beside = [f for f in pick(work.files, ("dseg", "parc"), (".tsv",)) if _atlas_name(f) == name]
         own = image.with_name(image.name.split(".")[0] + ".tsv")
-        if own.exists():
-            path = own
+        spaceless = image.with_name(re.sub(r"_(space|res)-[^_]+", "", own.name))  # BIDS: one table for all spaces
+        if own.exists() or spaceless.exists():
+            path = own if own.exists() else spaceless
         else:
             file = only_one(beside, "the table of labels", "say which with labels=")
             if file is None:
