@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
 
 import twinbrain as tb
-from small_brain import small_anatomy
+from small_brain import NAMES, small_anatomy
 from twinbrain.analyse.filtering import band_pass
 from twinbrain.analyse.var import run_autoregression
 from twinbrain.errors import InputError
@@ -177,3 +179,63 @@ def test_links_of_a_spiking_person_are_found_from_its_bold_and_no_others() -> No
     assert len(found[True] & PLANTED) >= 3
     assert len(found[True] - PLANTED) <= 1
     assert len(found[False]) <= 1
+
+
+class Prepared:
+    """What the judgement reads of a person, with planted drives and without a network."""
+
+    def __init__(self, seed: int, volumes: int) -> None:
+        self.name, self.drives = f"p{seed}", planted_drives(seed, links=True, volumes=volumes)
+        self.study = SimpleNamespace(assimilation=SimpleNamespace(band_hz=BAND))
+        self.ready = SimpleNamespace(person=small_anatomy())
+        rng = np.random.Generator(np.random.Philox(key=seed))
+        coords = {"time": np.arange(volumes) * 0.72, "region": list(NAMES)}
+        self.recorded = xr.DataArray(rng.normal(size=(volumes, len(NAMES))), dims=("time", "region"), coords=coords)
+
+    def fit(self, inputs: tuple[str, ...]) -> SimpleNamespace:
+        place_of = {f"{stem}_{side}": p for p in FIVE for stem in PLACES[p] for side in "LR"}
+        return SimpleNamespace(
+            values=self.drives.sel(input=[place_of[n] for n in inputs]).assign_coords(input=list(inputs))
+        )
+
+
+@pytest.mark.parametrize(("volumes", "told"), [(900, True), (120, False)])
+def test_the_judgement_reports_sets_rhythms_and_links_or_says_not_tested(volumes: int, told: bool) -> None:
+    core = tuple(f"{stem}_{side}" for p in FIVE for stem in PLACES[p] for side in "LR")
+    rows = (
+        Condition(name="interoceptive", inputs=core),
+        Condition(name="thalamus", control="interoceptive", inputs=core[:2]),
+    )
+    design = Design(experiment="inputs", conditions=rows, people=("p1", "p2"), seeds=(1,))
+    setups = {who: Prepared(k, volumes) for k, who in enumerate(design.people, 1)}
+    table = [
+        {
+            "person": w,
+            "condition": c.name,
+            "seed": 1,
+            "region": r,
+            "input": r in c.inputs,
+            "pcc": 0.5 - 0.1 * (c.name != "thalamus"),
+        }
+        for w in setups
+        for c in rows
+        for r in NAMES
+    ]
+    results = SimpleNamespace(
+        design=design,
+        setups=setups,
+        people=design.people,
+        similarity=lambda: (pd.DataFrame({"person": ["p1"]}), pd.DataFrame(table)),
+        cell=lambda who, name, seed: setups[who].recorded.isel(time=slice(0, 60)).to_dataset(name="bold"),
+        passed=lambda who: setups[who].recorded,
+        inputs=lambda who, name: design.condition(name).inputs,
+    )
+    found = EXPERIMENT.conclude(results)
+    claims = {claim.statement: claim.seen for claim in found.claims}
+    assert "0.400: better than 0 of 1" in found.answer
+    assert ("links_combined" in found.tables) is told
+    assert {chart.table for chart in found.charts} <= set(found.tables)
+    for source, target in LINKS:
+        assert (claims[f"the drive of {source} leads that of {target}"] != "not tested") is told
+    if told:
+        assert found.tables["spectra"]["people"].unique().tolist() == [2]
