@@ -42,7 +42,7 @@ __all__ = ["EXPERIMENTS", "experiment_of", "is_experiment", "resume_experiment",
 
 _LOG = logging.getLogger(__name__)
 
-EXPERIMENTS = ("scaling", "rewiring", "inputs", "task", "lesion")
+EXPERIMENTS = ("scaling", "rewiring", "inputs", "task", "lesion", "stimulate")
 """Names of the experiments; each is a module of this room that holds an ``EXPERIMENT``."""
 
 _DESIGN = "experiment.toml"
@@ -401,7 +401,7 @@ def _keep(
             "neurons": study.twin.neurons,
             "members": study.twin.members,
             "volumes": study.assimilation.volumes,
-            "loop_gain": first.point.loop_gain,
+            "loop_gain": None if first.point is None else first.point.loop_gain,
             "version": store.provenance()["twinbrain"],
             **found.to_dict(),
         },

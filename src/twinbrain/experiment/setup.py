@@ -54,7 +54,7 @@ class Setup:
     cache
         Folder where working points, fits and offsets are kept.
     point
-        The working point of the network of the fit.
+        The working point of the network of the fit; None if the study asks for no calibration.
 
     Examples
     --------
@@ -65,7 +65,7 @@ class Setup:
     study: Study
     ready: Prepared
     cache: Path
-    point: WorkingPoint
+    point: WorkingPoint | None
     key: str
     _fits: dict[tuple[str, ...], tuple[Drive, xr.Dataset]] = field(default_factory=dict)
     _bases: dict[tuple[int, int, int], Network] = field(default_factory=dict)
@@ -74,6 +74,11 @@ class Setup:
     def name(self) -> str:
         """Name of the person."""
         return self.ready.person.name
+
+    @property
+    def network(self) -> Network:
+        """Network of the fit, at its working point."""
+        return self.ready.network if self.point is None else self.point.network
 
     @property
     def inputs(self) -> tuple[str, ...]:
@@ -110,7 +115,7 @@ class Setup:
 
             def make() -> xr.Dataset:
                 _LOG.info("%s: fitting the drive of %d inputs", self.name, len(inputs))
-                found = fitted(study, self.point.network, self.ready.bold, self.point, tell)
+                found = fitted(study, self.network, self.ready.bold, self.point, tell)
                 return fit_group(found, self.ready.time_s)
 
             key = content_key("fit", self.key, msgspec.to_builtins(section))
@@ -138,15 +143,22 @@ class Setup:
         """
         wanted = (neurons or self.study.twin.neurons, in_degree or self.study.network.in_degree, seed)
         if wanted not in self._bases:
-            network = self.point.network.scaled(
+            network = self.network.scaled(
                 neurons=wanted[0], in_degree=wanted[1], seed=self.study.twin.seed + _OF_TWIN * (1 + seed)
             )
             file = self.cache / "bases" / f"{content_key('base', self.key, wanted)}.json"
+            if self.point is None:
+                self._bases[wanted] = network
+                return network
             if not file.exists():
                 execution = self.study.execution
                 small = network.scaled(neurons=min(network.neurons, _RECENTRED))
                 seeds: dict[str, Any] = {"seed": self.study.calibration.seed, "threads": execution.threads}
-                moved = recentre(self.point, small, dt_ms=execution.dt_ms, **seeds)
+                try:
+                    moved = recentre(self.point, small, dt_ms=execution.dt_ms, **seeds)
+                except InputError as error:  # such as few strong synapses: run it as it is, and say so
+                    _LOG.warning("%s neurons, in-degree %d, seed %d: %s; run as it is", *wanted, error)
+                    moved = replace(self.point, network=replace(small, parameters=self.point.network.set))
                 store.write_json_atomic(file, {"offset_hz": moved.offset_hz, "parameters": moved.network.set.to_dict()})
             found = ParameterSet.from_dict(store.read_json(file)["parameters"])
             self._bases[wanted] = replace(network, parameters=found)
@@ -205,8 +217,10 @@ def setup_of(study: Study, cache: Path, *, person: Subject | None = None, tell: 
         _LOG.info("%s: looking for the working point", ready.person.name)
         return calibrated(study, ready.network, tell).to_dataset()
 
-    stored = _kept(cache / "points" / key, "working_point", make)
-    point = WorkingPoint.from_dataset(stored, ready.network)
+    point = None
+    if study.calibration.enabled:
+        stored = _kept(cache / "points" / key, "working_point", make)
+        point = WorkingPoint.from_dataset(stored, ready.network)
     twin = content_key(key, study.twin.neurons, study.twin.seed, study.network.in_degree)
     return Setup(study, ready, cache, point, twin)
 

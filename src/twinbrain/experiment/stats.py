@@ -17,7 +17,7 @@ from twinbrain.errors import InputError
 __all__ = ["Difference", "Trend", "holm", "mean_interval", "paired", "trend", "unpaired"]
 
 Floats = npt.NDArray[np.float64]
-_DRAWS = 10_000
+_DRAWS = 2_000
 
 
 @dataclass(frozen=True)

@@ -146,8 +146,8 @@ def _cell(value: Any) -> str:
 def _methods(scores: Mapping[str, Any]) -> Section:
     section = Section("methods", "How it was done")
     section.say(
-        f"The network was calibrated to loop gain {number(scores['loop_gain'])} and the drive of "
-        f"{listed(scores['inputs'])} was fitted to the recording; both are the same in all "
+        f"The network has the loop gain {number(scores['loop_gain'])} (a dash: it was not calibrated), and the drive "
+        f"of {listed(scores['inputs'])} was fitted to the recording; both are the same in all "
         "conditions, unless a condition says otherwise. Twins have other wiring and noise than the fit. All conditions "
         "of one seed share wiring and noise, so that differences are paired. Every run is free, "
         f"{scores['members']} runs per cell differ in noise alone and their scores are averaged. "

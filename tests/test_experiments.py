@@ -1,0 +1,306 @@
+"""Virtual experiments: designs as data, cells kept and resumed, everything else equal, tests that hold their level."""
+
+from __future__ import annotations
+
+import hashlib
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pandas as pd
+import pytest
+
+from small_study import REGIONS, small_tables, write_person
+from twinbrain import Brain, EdgeRule, InputError, Interrupted, Network, Subject
+from twinbrain.cli import main
+from twinbrain.config import Study, study_from_dict, to_toml
+from twinbrain.engine import Simulation
+from twinbrain.experiment import lesion, runner
+from twinbrain.experiment.apply import lesioned_weight, random_lesion
+from twinbrain.experiment.design import Condition, Design, Stimulus, design_from_dict, design_to_toml
+from twinbrain.experiment.stats import holm, paired, trend, unpaired
+from twinbrain.rewire_brain import REWIRINGS, near_share, rewire_brain
+
+CUT = (EdgeRule(source="Thalamus_L", target=["Cuneus_L", "Insula_L"], reach="long_range"),)
+
+
+def design(**changes: Any) -> Design:
+    rows = (
+        Condition(name="intact"),
+        Condition(name="again", control="intact", note="the same cells by another name"),
+        Condition(name="other noise", control="intact", noise=1),
+        Condition(name="cut", control="intact", rules=CUT),
+        Condition(name="random", control="intact", like="cut"),
+    )
+    options: dict[str, Any] = {"seeds": (1, 2, 3), "settings": {"watched": ["Cuneus_L"]}} | changes
+    return Design(experiment="lesion", conditions=options.pop("conditions", rows), **options)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("experiments")
+    write_person(folder / "person")
+    return folder
+
+
+def study(place: Path, **twin: int) -> Study:
+    tables = small_tables(place / "person")
+    tables["twin"] = {"neurons": 500, "warm_up": 1, "members": 2} | twin
+    return study_from_dict(tables)
+
+
+def run(place: Path, out: Path, plan: Design, **options: Any) -> Any:
+    options = {"processes": 1, "cache": place / "cache", "progress": False} | options
+    return runner.run_experiment("lesion", study(place), out, design=plan, **options)
+
+
+def contents(out: Path) -> dict[str, bytes]:
+    return {file.name: file.read_bytes() for file in sorted((out / "tables").glob("*.csv"))}
+
+
+# ---- designs ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_design_is_the_same_after_toml() -> None:
+    stimulus = Stimulus(target="a", amplitude=0.1, shape="rhythm", frequency_hz=5.0)
+    row = Condition(name="x", rewire="nearest", share=0.5, stimuli=(stimulus,), inputs=("a",), rules=CUT)
+    plan = design(conditions=(Condition(name="intact"), row), keep=("totals",), resolution_s=0.01)
+    text = design_to_toml(plan)
+    assert design_from_dict(tomllib.loads(text)) == plan
+    assert design_from_dict(tomllib.loads(text.replace("0.5", "0.6"))) != plan  # and another design is another
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ({"name": "a", "control": "b"}, "has the control 'b'"),
+        ({"name": "a", "shar": 0.1}, "did you mean 'share'"),
+        ({"name": "a", "share": 2.0}, "expected shares up to 1"),
+        ({"name": "a", "like": "a"}, "has the like 'a'"),
+        ({"name": "a", "volumes": 2}, "expected at least 5"),
+        ({"name": "a", "rules": [{"sourc": ["x"]}]}, "unknown key 'sourc'"),
+        ({"name": "a", "stimuli": [{"target": "x", "amplitude": 1, "shape": "rhythm"}]}, "needs frequency_hz above 0"),
+    ],
+)
+def test_a_bad_design_is_refused(row: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        design_from_dict({"experiment": "lesion", "conditions": [row]})
+
+
+# ---- cells -----------------------------------------------------------------------------------------------------------
+
+
+def test_interrupted_anywhere_and_resumed_the_tables_are_the_same(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = run(place, tmp_path / "whole", design())
+    cut = [row for row in whole.tables["groups"].to_dict("records") if row["where"] == "watched"]
+    assert {row["condition"]: row["difference"] for row in cut}["again"] == 0.0  # a lesion of nothing
+    assert all(row["difference"] != 0.0 for row in cut if row["condition"] != "again")
+    real, left = runner.Stop.check, [0]
+
+    def check(self: runner.Stop) -> None:
+        left[0] -= 1
+        if left[0] == 0:
+            raise Interrupted("test")
+        real(self)
+
+    monkeypatch.setattr(runner.Stop, "check", check)
+    for steps in (7, 60, 95):
+        left[0] = steps
+        with pytest.raises(Interrupted, match="resume"):
+            run(place, tmp_path / "parts", design())
+        assert (tmp_path / "parts" / "status").read_text().startswith("interrupted")
+    runner.resume_experiment(tmp_path / "parts", cache=place / "cache", processes=1, progress=False)
+    assert contents(tmp_path / "whole") == contents(tmp_path / "parts")
+    other = run(place, tmp_path / "other", design(seeds=(4, 5, 6)))
+    assert contents(tmp_path / "other") != contents(tmp_path / "whole")  # the comparison can fail
+    assert other.answer
+
+
+def test_a_folder_keeps_to_its_design(place: Path, tmp_path: Path) -> None:
+    plan = design(seeds=(1,), conditions=design().conditions[:2])
+    run(place, tmp_path / "out", plan)
+    before = {f.name for f in (tmp_path / "out" / "cells").iterdir()}
+    assert len(before) == 1  # two names of one cell
+    run(place, tmp_path / "out", plan)  # finished cells are not repeated
+    assert {f.name for f in (tmp_path / "out" / "cells").iterdir()} == before
+    with pytest.raises(InputError, match="another study or design"):
+        run(place, tmp_path / "out", design())
+
+
+@pytest.mark.slow
+def test_processes_change_nothing_and_the_command_works(place: Path, tmp_path: Path) -> None:
+    plan = design(seeds=(1, 2))
+    run(place, tmp_path / "one", plan)
+    run(place, tmp_path / "two", plan, processes=2)
+    assert contents(tmp_path / "one") == contents(tmp_path / "two")
+    (tmp_path / "study.toml").write_text(to_toml(study(place)))
+    (tmp_path / "design.toml").write_text(design_to_toml(plan))
+    words = ["experiment", "lesion", str(tmp_path / "study.toml"), "--out", str(tmp_path / "three"), "--quiet"]
+    words += ["--design", str(tmp_path / "design.toml"), "--cache", str(place / "cache"), "--processes", "1"]
+    assert main(words) == 0
+    assert contents(tmp_path / "one") == contents(tmp_path / "three")
+    page = (tmp_path / "three" / "report.html").read_text()
+    assert "Digital lesions" in page
+    assert "other noise" in page
+
+
+def test_commands_refuse_in_one_sentence(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert main(["experiment", "leson", "--out", str(tmp_path / "x")]) == 1
+    assert "did you mean 'lesion'" in capsys.readouterr().err
+    assert main(["resume", str(tmp_path)]) == 1
+
+
+# ---- networks --------------------------------------------------------------------------------------------------------
+
+
+def brain(regions: int = 12, dense: bool = False) -> Brain:
+    rng = np.random.default_rng(5)
+    counts = rng.gamma(0.5, size=(regions, regions)) * (1.0 if dense else rng.random((regions, regions)) < 0.3)
+    np.fill_diagonal(counts, 0)
+    counts[np.arange(regions), np.arange(regions) - 1] = 1.0
+    names = [f"r{k:02d}" for k in range(regions)]
+    return Brain.from_subject(Subject.from_arrays(counts, names, positions=rng.normal(size=(regions, 3)) * 40))
+
+
+@pytest.mark.parametrize("dense", [False, True])
+def test_rewiring_keeps_weights_and_degrees_of_every_row(dense: bool) -> None:
+    old = brain(dense=dense)
+    assert rewire_brain(old, "nearest", 0.0, seed=3) is old
+    network = Network(old, neurons=600, in_degree=20)
+    assert Network(rewire_brain(old, "nearest", 0.0), neurons=600, in_degree=20).describe() == network.describe()
+    new = rewire_brain(old, "nearest", 1.0, seed=3)
+    assert Network(new, neurons=600, in_degree=20).describe() != network.describe()
+    before, after = old.projection.toarray(), new.projection.toarray()
+    np.testing.assert_array_equal(np.sort(before, axis=1), np.sort(after, axis=1))
+    assert near_share(new) == 1.0 > near_share(old)
+    half = rewire_brain(old, "nearest", 0.5, seed=3)
+    assert near_share(old) < near_share(half) < 1.0
+    assert not (rewire_brain(old, "nearest", 0.5, seed=4).projection.toarray() == half.projection.toarray()).all()
+
+
+def test_null_connectomes_and_their_refusals() -> None:
+    old = brain(dense=True)
+    for how in REWIRINGS:
+        new = rewire_brain(old, how, 1.0, seed=1)
+        np.testing.assert_allclose(new.projection.toarray().sum(axis=1), 1.0)
+        assert not (new.projection.toarray() == old.projection.toarray()).all()
+    with pytest.raises(InputError, match="did you mean 'nearest'"):
+        rewire_brain(old, "neares")
+    with pytest.raises(InputError, match="has no positions"):
+        rewire_brain(Brain.from_subject(Subject.from_arrays(np.ones((3, 3)) - np.eye(3), list("abc"))), "nearest")
+
+
+def synapses(network: Network) -> np.ndarray:
+    wiring = network.wire()
+    source = np.repeat(np.arange(network.neurons), np.diff(wiring.pointer))
+    table = np.stack([source, wiring.targets.astype(np.int64), wiring.weights.astype(np.int64)], axis=1)
+    return table[np.lexsort(table.T[::-1])]
+
+
+def spikes(network: Network, wiring: str = "stored") -> str:
+    engine = Simulation(network, seed=3, wiring=wiring)
+    engine.record_spikes(np.arange(network.neurons))
+    engine.advance(120)
+    parts = [step.tobytes() + neuron.tobytes() for _, step, neuron in engine.recorded_spikes]
+    return hashlib.sha256(b"".join(parts)).hexdigest()
+
+
+def test_a_lesion_changes_nothing_outside_its_rule() -> None:
+    names = ["Calcarine_L", "Calcarine_R", "Cuneus_L", "Hippocampus_L"]
+    weights = np.array([[0, 3, 1, 1], [3, 0, 1, 1], [4, 4, 0, 1], [2, 2, 3, 0.0]])
+    whole = Network(Brain.from_subject(Subject.from_arrays(weights, names)), neurons=1600, in_degree=30, seed=4)
+    rule = EdgeRule(source=names[:2], target=["Cuneus_L"], reach="long_range")
+    cut = whole.scaled(rules=(rule,))
+    before, after = synapses(whole), synapses(cut)
+    p = whole.populations
+    region = np.repeat(p["region"].to_numpy(), p["size"])
+    hit = np.isin(region[before[:, 0]], names[:2]) & (region[before[:, 1]] == "Cuneus_L")
+    assert 0 < hit.sum() < len(hit)
+    expected = before.copy()
+    expected[hit, 2] = 0
+    kept, left = expected[expected[:, 2] > 0], after[after[:, 2] > 0]
+    np.testing.assert_array_equal(kept, left)
+    nothing = whole.scaled(rules=(EdgeRule(source=names[0], target=names[2], gain=1.0),))
+    assert spikes(nothing) == spikes(whole) != spikes(cut)
+    assert spikes(cut) == spikes(cut, "procedural")
+
+
+def test_a_random_lesion_weighs_as_much() -> None:
+    old = brain(20, dense=True)
+    rules = (EdgeRule(source=["r01", "r02"], target=["r05", "r06", "r07"], reach="long_range"),)
+    wanted = lesioned_weight(old, rules)
+    for seed in range(5):
+        drawn = random_lesion(old, rules, spare=["r00"], seed=seed)
+        assert lesioned_weight(old, drawn) == pytest.approx(wanted, rel=0.05)
+        assert not {"r00", "r01", "r02"} & {rule.source[0] for rule in drawn}
+    same = random_lesion(old, rules, same_sources=True, seed=1)
+    assert {rule.source[0] for rule in same} <= {"r01", "r02"}
+    assert random_lesion(old, rules, seed=1) != random_lesion(old, rules, seed=2)
+
+
+# ---- statistics ------------------------------------------------------------------------------------------------------
+
+
+def test_statistics_of_known_numbers() -> None:
+    from scipy.stats import ttest_ind, ttest_rel
+
+    rng = np.random.default_rng(1)
+    a, b = rng.normal(size=8), rng.normal(size=8)
+    assert paired(a, b).p == pytest.approx(ttest_rel(a, b).pvalue)
+    assert unpaired(a, b[:6]).p == pytest.approx(ttest_ind(a, b[:6], equal_var=False).pvalue)
+    assert paired(a, a).p == 1.0
+    assert paired(a, a).effect == 0.0
+    assert trend([1, 2, 3, 4], np.array([[4.0, 3, 2, 1]] * 3)).rho == pytest.approx(-1.0)
+    assert holm([0.01, np.nan, 0.5]).tolist()[0] == 0.02
+
+
+def table_of(rng: np.random.Generator, effect: float) -> pd.DataFrame:
+    rows = []
+    for seed in range(6):
+        for condition in ("intact", "other noise", "cut", "random"):
+            shift = effect if condition == "cut" else 0.0
+            pcc = rng.normal(0.5, 0.05, 5) + np.array([0, 0, 0, 0, shift])
+            rows += [
+                {"person": "a", "condition": condition, "seed": seed, "region": r, "input": k < 2, "pcc": float(x)}
+                for k, (r, x) in enumerate(zip(REGIONS, pcc, strict=True))
+            ]
+    return pd.DataFrame(rows)
+
+
+def test_planted_effects_are_found_and_others_at_the_level() -> None:
+    plan = design(conditions=tuple(c for c in design().conditions if c.name != "again"))
+    rng = np.random.default_rng(8)
+    found = false = 0
+    for _ in range(20):
+        groups = lesion.compare_regions(table_of(rng, -0.3), plan, ["Cuneus_L"])
+        groups = groups[groups["where"].isin(["watched", "without input"])]
+        told = groups[groups["p_holm"] < 0.05]
+        found += bool(((told["condition"] == "cut") & (told["where"] == "watched")).any())
+        nulls = lesion.compare_regions(table_of(rng, 0.0), plan, ["Cuneus_L"])
+        false += bool((nulls.loc[nulls["where"].isin(["watched", "without input"]), "p_holm"] < 0.05).any())
+    assert found >= 18
+    assert false <= 4  # of 20 at 5 %: more has a probability below 0.3 %
+
+
+@pytest.mark.slow
+def test_a_planted_lesion_is_recovered_from_a_simulated_person(place: Path, tmp_path: Path) -> None:
+    """Twin truth: the recording is that of a lesioned network; its lesion, and no other, makes twins more alike."""
+    from twinbrain.experiment.twin_truth import simulated_person
+
+    base, planted = study(place, neurons=2000), CUT
+    truth = simulated_person(base, rules=planted, cache=place / "cache", volumes=200, seed=99)
+    assert set(truth.bold) == {"rest"}
+    longer = msgspec.structs.replace(base.assimilation, volumes=150)
+    plan = design(seeds=(1, 2, 3, 4, 5, 6))
+    found = runner.run_experiment(
+        "lesion", msgspec.structs.replace(base, assimilation=longer), tmp_path / "out", design=plan,
+        people={"": truth}, processes=1, cache=place / "cache", progress=False,
+    )  # fmt: skip
+    watched = found.tables["groups"].set_index(["condition", "where"])
+    assert watched.loc[("cut", "watched"), "difference"] > 0
+    assert watched.loc[("cut", "watched"), "p_holm"] < 0.05
+    assert watched.loc[("other noise", "watched"), "p_holm"] > 0.05
