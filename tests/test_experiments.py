@@ -182,6 +182,7 @@ def test_rewiring_keeps_weights_and_degrees_of_every_row(dense: bool) -> None:
     assert not (rewire_brain(old, "nearest", 0.5, seed=4).projection.toarray() == half.projection.toarray()).all()
 
 
+@pytest.mark.filterwarnings("ignore:only")  # twelve regions leave few free places
 def test_null_connectomes_and_their_refusals() -> None:
     old = brain(dense=True)
     for how in REWIRINGS:
@@ -212,7 +213,8 @@ def spikes(network: Network, wiring: str = "stored") -> str:
 def test_a_lesion_changes_nothing_outside_its_rule() -> None:
     names = ["Calcarine_L", "Calcarine_R", "Cuneus_L", "Hippocampus_L"]
     weights = np.array([[0, 3, 1, 1], [3, 0, 1, 1], [4, 4, 0, 1], [2, 2, 3, 0.0]])
-    whole = Network(Brain.from_subject(Subject.from_arrays(weights, names)), neurons=1600, in_degree=30, seed=4)
+    person = Subject.from_arrays(weights, names)
+    whole = Network(Brain.from_subject(person), neurons=1600, in_degree=30, circuit="laminar", seed=4)
     rule = EdgeRule(source=names[:2], target=["Cuneus_L"], reach="long_range")
     cut = whole.scaled(rules=(rule,))
     before, after = synapses(whole), synapses(cut)
@@ -304,3 +306,57 @@ def test_a_planted_lesion_is_recovered_from_a_simulated_person(place: Path, tmp_
     assert watched.loc[("cut", "watched"), "difference"] > 0
     assert watched.loc[("cut", "watched"), "p_holm"] < 0.05
     assert watched.loc[("other noise", "watched"), "p_holm"] > 0.05
+
+
+# ---- the experiments themselves --------------------------------------------------------------------------------------
+
+
+def small_design(name: str) -> Design:
+    if name == "scaling":
+        sizes = [Condition(name=f"{n} neurons", neurons=n, members=2) for n in (250, 500, 1000)]
+        degrees = [Condition(name=f"in-degree {d}", neurons=500, in_degree=d) for d in (50, 100, 200)]
+        return Design(experiment=name, conditions=(*sizes, *degrees), seeds=(1, 2), keep=("totals",))
+    if name == "rewiring":
+        rows = [Condition(name="P = 0"), Condition(name="null: weights", control="P = 0", rewire="weights")]
+        shares = (0.5, 1.0)
+        rows += [Condition(name=f"P = {p}", control="P = 0", rewire="nearest", share=p, strongest=0.4) for p in shares]
+        return Design(experiment=name, conditions=tuple(rows), seeds=(1, 2))
+    pulse = Stimulus(target="Insula_L", amplitude=0.1, start_s=1.6, every_s=1.6, duration_s=0.2)
+    rhythm = Stimulus(target="Insula_L", amplitude=0.05, shape="rhythm", frequency_hz=5.0, duration_s=1e6)
+    rest = Condition(name="no stimulus", drive="none", volumes=12)
+    rows = [
+        rest,
+        msgspec.structs.replace(rest, name="sham", control="no stimulus", noise=1),
+        msgspec.structs.replace(rest, name="pulses", control="no stimulus", stimuli=(pulse,)),
+        msgspec.structs.replace(rest, name="5 Hz", control="no stimulus", stimuli=(rhythm,)),
+    ]
+    return Design(experiment=name, conditions=tuple(rows), seeds=(1, 2), keep=("rate_bins",), resolution_s=0.01)
+
+
+@pytest.mark.parametrize("name", ["scaling", "rewiring", "stimulate"])
+def test_every_experiment_ends_in_tables_statements_and_a_page(name: str, place: Path, tmp_path: Path) -> None:
+    from twinbrain.data.read import read_subject
+    from twinbrain.report.page import report
+
+    person = read_subject(place / "person")
+    placed = Subject.from_arrays(
+        person.connectome, person.regions, dict(person.bold), repetition_time_s=0.8, grey_matter=person.grey_matter,
+        positions=np.random.default_rng(2).normal(size=(5, 3)) * 40, name="placed",
+    )  # fmt: skip
+    found = runner.run_experiment(
+        name, study(place, members=1), tmp_path / "out", design=small_design(name), people={"": placed},
+        processes=1, cache=place / "cache", progress=False, finish=report,
+    )  # fmt: skip
+    assert found.answer
+    assert all(len(found.tables[chart.table].columns) for chart in found.charts if chart.table in found.tables)
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert found.claims[0].statement.split(":")[0] in page
+    assert (tmp_path / "out" / "figures").is_dir()
+    if name == "stimulate":
+        rates = found.tables["compared_rates"].set_index(["condition", "where"])
+        assert rates.loc[("pulses", "stimulated"), "difference"] > 3 * abs(rates.loc[("sham", "others"), "difference"])
+    if name == "rewiring":
+        shares = found.tables["connectomes"].set_index("condition")["near_share"]
+        assert shares["P = 1.0"] == 1.0 > shares["P = 0"]
+    if name == "scaling":
+        assert list(found.tables["by_size"]["neurons"]) == [250, 500, 1000]

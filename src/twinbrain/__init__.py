@@ -75,8 +75,13 @@ if TYPE_CHECKING:
     from twinbrain.estimate import Estimate as Estimate
     from twinbrain.experiment.auditory import AuditoryPerson as AuditoryPerson
     from twinbrain.experiment.auditory import auditory_person as auditory_person
+    from twinbrain.experiment.design import Condition as Condition
+    from twinbrain.experiment.design import Design as Design
+    from twinbrain.experiment.design import Stimulus as Stimulus
     from twinbrain.experiment.evidence import Evidence as Evidence
     from twinbrain.experiment.evidence import evidence as evidence
+    from twinbrain.experiment.runner import resume_experiment as resume_experiment
+    from twinbrain.experiment.runner import run_experiment as run_experiment
     from twinbrain.experiment.synthetic_bids import synthetic_bids as synthetic_bids
     from twinbrain.export.results import export as export
     from twinbrain.network import Network as Network
@@ -84,6 +89,7 @@ if TYPE_CHECKING:
     from twinbrain.neuron import parameter_set as parameter_set
     from twinbrain.record import Record as Record
     from twinbrain.report.page import report as report
+    from twinbrain.rewire_brain import rewire_brain as rewire_brain
     from twinbrain.rules import EdgeRule as EdgeRule
     from twinbrain.rules import lesion as lesion
     from twinbrain.simulate import Run as Run
@@ -96,10 +102,12 @@ _HOME = {
     "AuditoryPerson": "experiment.auditory",
     "BetweenSubjects": "analyse.connectivity",
     "Brain": "brain",
+    "Condition": "experiment.design",
     "ConnectivityDynamics": "analyse.fcd",
     "CorruptFile": "errors",
     "Criticality": "analyse.criticality",
     "CriticalityTrend": "analyse.criticality_trend",
+    "Design": "experiment.design",
     "Drive": "drive",
     "EdgeRule": "rules",
     "EffectiveConnectivity": "assimilate.effective",
@@ -119,6 +127,7 @@ _HOME = {
     "ScorePrediction": "analyse.prediction",
     "Similarity": "analyse.similarity",
     "Spectra": "analyse.spectra",
+    "Stimulus": "experiment.design",
     "Study": "config",
     "Subject": "data.subject",
     "Synchrony": "analyse.synchrony",
@@ -160,6 +169,9 @@ _HOME = {
     "read_subject": "data.read",
     "recentre": "assimilate.calibrate",
     "report": "report.page",
+    "resume_experiment": "experiment.runner",
+    "rewire_brain": "rewire_brain",
+    "run_experiment": "experiment.runner",
     "sample_ids": "data.sample",
     "save": "store",
     "simulate": "simulate",

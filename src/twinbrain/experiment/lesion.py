@@ -21,6 +21,9 @@ __all__ = ["EXPERIMENT", "compare_regions"]
 _PUBLISHED = "V1 to the dorsal and/or ventral stream: hippocampus significantly lower, the whole brain unchanged; "
 _PUBLISHED += "V1 to motor: small effect (task, V1 as input, 20 billion neurons)"
 
+_GROUPS = ("watched", "without input")
+_MARGIN = 0.03  # of a correlation: a change whose whole interval is smaller counts as none
+
 
 def _study() -> Study:
     return demonstration(["Calcarine_L", "Calcarine_R"])
@@ -99,7 +102,7 @@ def compare_regions(regions: pd.DataFrame, design: Design, watched: list[str]) -
             row["p_holm"] = p
         rows += block + each
     found = pd.DataFrame(rows)
-    grouped = found["where"].isin(["watched", "without input"])
+    grouped = found["where"].isin(list(_GROUPS))
     found.loc[grouped, "p_holm"] = holm(found.loc[grouped, "p"].to_numpy())
     return found
 
@@ -116,7 +119,7 @@ def _conclude(results: Results) -> Findings:
     cells, regions = results.similarity()
     compared = compare_regions(regions, design, watched)
     weights = _weights(results)
-    groups = compared[compared["where"].isin(["watched", "without input"])].reset_index(drop=True)
+    groups = compared[compared["where"].isin(list(_GROUPS))].reset_index(drop=True)
     claims = _claims(design, groups, weights)
     felt = [c.name for c in design.conditions if c.control and _of(groups, c.name, "watched")["p_holm"] < 0.05]
     named = ", ".join(felt) if felt else "none of the lesions"
@@ -128,7 +131,13 @@ def _conclude(results: Results) -> Findings:
         answer,
         claims,
         _charts(),
-        {"cells": cells, "regions": regions, "groups": groups, "compared": compared, "weights": weights},
+        {
+            "cells": cells,
+            "regions": regions,
+            "groups": groups,
+            "compared": compared[~compared["where"].isin(_GROUPS)].reset_index(drop=True),
+            "weights": weights,
+        },
         {"watched": watched},
         (
             "A lesion sets the weights of existing synapses to 0: wiring, noise, drive and all other synapses are the "
@@ -173,7 +182,9 @@ def _claims(design: Design, groups: pd.DataFrame, weights: pd.DataFrame) -> tupl
             return
         row = _of(groups, name, where)
         p = float(row["p_holm"])
-        seen: Seen = verdict(p, bool(row["difference"] < 0)) if lower else "opposite" if p < 0.05 else "seen"
+        within = max(abs(row["difference_low"]), abs(row["difference_high"])) < _MARGIN
+        unchanged: Seen = "seen" if within else "opposite" if p < 0.05 else "not tested"
+        seen: Seen = verdict(p, bool(row["difference"] < 0)) if lower else unchanged
         ours = f"{row['difference']:+.3f} ({row['difference_low']:+.3f} to {row['difference_high']:+.3f})"
         other = [n for n in ("V1 to others", "random") if n in names]
         held = "; ".join(f"{n} {_of(groups, n, where)['difference']:+.3f}" for n in other)

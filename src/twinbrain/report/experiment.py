@@ -86,15 +86,13 @@ def _published(claims: Sequence[Mapping[str, Any]]) -> Section:
             [
                 c["statement"],
                 c["published"],
-                c["ours"],
-                c["seen"],
+                f"{c['seen']}: {c['ours']}",
                 _effect(c),
-                number(c["p"]) if c["p"] is not None else DASH,
                 " · ".join(text for text in (c["test"], f"control: {c['control']}" if c["control"] else "") if text),
             ]
             for c in claims
         ]
-        head = ("", "published", "here", "", "effect size (95 %)", "p", "test and control")
+        head = ("", "published", "here", "effect size (95 %)", "test and control")
         section.blocks.append(Table("Statement by statement", head, rows, numeric=False))
     else:
         section.say("Nothing was published that this experiment could be held against.")
@@ -104,9 +102,10 @@ def _published(claims: Sequence[Mapping[str, Any]]) -> Section:
 def _effect(claim: Mapping[str, Any]) -> str:
     if claim["effect"] is None:
         return DASH
-    if claim["low"] is None or claim["high"] is None:
-        return number(claim["effect"])
-    return f"{number(claim['effect'])} ({number(claim['low'])} to {number(claim['high'])})"
+    text = number(claim["effect"])
+    if claim["low"] is not None and claim["high"] is not None:
+        text += f" ({number(claim['low'])} to {number(claim['high'])})"
+    return f"{text}; p = {number(claim['p'], 2)}"
 
 
 def _figures(charts: Sequence[Mapping[str, Any]], tables: Mapping[str, pd.DataFrame]) -> list[Section]:
