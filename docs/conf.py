@@ -56,6 +56,14 @@ _GROUPS = {
         "evidence",
         "Evidence",
     ],
+    "Virtual experiments": [
+        "run_experiment",
+        "resume_experiment",
+        "Design",
+        "Condition",
+        "Stimulus",
+        "rewire_brain",
+    ],
     "Fit and comparison": ["assimilate", "Fit", "fit_parameters", "ParameterFit", "compare", "Similarity"],
     "Analysis": [
         "analyse",

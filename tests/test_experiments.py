@@ -80,7 +80,7 @@ def test_a_design_is_the_same_after_toml() -> None:
         ({"name": "a", "share": 2.0}, "expected shares up to 1"),
         ({"name": "a", "like": "a"}, "has the like 'a'"),
         ({"name": "a", "volumes": 2}, "expected at least 5"),
-        ({"name": "a", "rules": [{"sourc": ["x"]}]}, "unknown key 'sourc'"),
+        ({"name": "a", "rules": [{"sources": ["x"]}]}, "unknown key 'sources'"),
         ({"name": "a", "stimuli": [{"target": "x", "amplitude": 1, "shape": "rhythm"}]}, "needs frequency_hz above 0"),
     ],
 )
@@ -190,7 +190,7 @@ def test_null_connectomes_and_their_refusals() -> None:
         np.testing.assert_allclose(new.projection.toarray().sum(axis=1), 1.0)
         assert not (new.projection.toarray() == old.projection.toarray()).all()
     with pytest.raises(InputError, match="did you mean 'nearest'"):
-        rewire_brain(old, "neares")
+        rewire_brain(old, "near_est")
     with pytest.raises(InputError, match="has no positions"):
         rewire_brain(Brain.from_subject(Subject.from_arrays(np.ones((3, 3)) - np.eye(3), list("abc"))), "nearest")
 
