@@ -333,7 +333,7 @@ def small_design(name: str) -> Design:
     return Design(experiment=name, conditions=tuple(rows), seeds=(1, 2), keep=("rate_bins",), resolution_s=0.01)
 
 
-@pytest.mark.parametrize("name", ["scaling", "rewiring", "stimulate"])
+@pytest.mark.parametrize("name", [pytest.param("scaling", marks=pytest.mark.slow), "rewiring", "stimulate"])
 def test_every_experiment_ends_in_tables_statements_and_a_page(name: str, place: Path, tmp_path: Path) -> None:
     from twinbrain.data.read import read_subject
     from twinbrain.report.page import report
