@@ -210,6 +210,7 @@ def spikes(network: Network, wiring: str = "stored") -> str:
     return hashlib.sha256(b"".join(parts)).hexdigest()
 
 
+@pytest.mark.slow
 def test_a_lesion_changes_nothing_outside_its_rule() -> None:
     names = ["Calcarine_L", "Calcarine_R", "Cuneus_L", "Hippocampus_L"]
     weights = np.array([[0, 3, 1, 1], [3, 0, 1, 1], [4, 4, 0, 1], [2, 2, 3, 0.0]])
