@@ -146,10 +146,11 @@ def test_files_the_readme_names_are_there() -> None:
     assert {name for name in files if not (ROOT / name).is_file()} == set()
 
 
-def test_the_study_of_the_docs_is_a_study() -> None:
-    (text,) = re.findall(r"```toml\n(.*?)```", (ROOT / "docs" / "study.md").read_text(encoding="utf-8"), re.DOTALL)
-    study = study_from_dict(tomllib.loads(text))
-    assert (study.subject.folder, study.twin.neurons) == ("sub-01", 1_000_000)
+def test_the_studies_of_the_docs_are_studies() -> None:
+    texts = re.findall(r"```toml\n(.*?)```", (ROOT / "docs" / "study.md").read_text(encoding="utf-8"), re.DOTALL)
+    first, *others = (study_from_dict(tomllib.loads(text)) for text in texts)
+    assert (first.subject.folder, first.twin.neurons) == ("sub-01", 1_000_000)
+    assert [study.network.rules[0].gain for study in others] == [0.0]
 
 
 def test_every_score_is_explained() -> None:
