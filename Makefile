@@ -38,7 +38,7 @@ demo: setup
 	$(BIN)/twinbrain demo --out demo
 
 test: check
-	$(TESTS) -m "not slow"
+	$(TESTS) --durations=15 -m "not slow"
 
 test-all: check
 	$(TESTS)
