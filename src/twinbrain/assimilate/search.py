@@ -192,7 +192,7 @@ class Search:
 
     def way_out(self) -> str:
         """Say which share of NMDA would help against synchrony."""
-        for share in np.arange(np.floor(self.share * 10 + 1) / 10, 0.95, 0.1):
+        for share in np.arange(np.floor(self.share * 10 + 1.001) / 10, 0.95, 0.1):
             other = replace(self, start=with_nmda_share(self.start, float(share)))
             if max(f.synchrony().gain for f in self.fields(other.with_gain(self.gain))) < FAST_LIMIT:
                 return f"raise nmda_share from {self.share:g} to {max(share, 0.5):.1f} or more, or lower loop_gain"
