@@ -49,6 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     0
     """
     command = ""
+    level = _LOG.level
     handler: logging.Handler | None = None
     try:
         options = _parser().parse_args(argv)
@@ -78,6 +79,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     finally:
         if handler is not None:
             _LOG.removeHandler(handler)
+        _LOG.setLevel(level)  # as whoever called us had it
     return 0
 
 
