@@ -5,9 +5,11 @@ new spikes into events, each with a place in the sums of a tile and what is to b
 bucket per tile; every thread then adds the buckets of its tiles. So lists are read once and in order, sums are hit in
 the cache, no sum is touched out of turn, and integers make the order of addition irrelevant.
 
-A bucket is a chain of pages in its thread's arena. A thread has one arena for every step at which events can be due
-(one more than the largest delay): those of one step are added while later ones are filled. If an arena cannot hold all
-that a step may send, nothing is sent, all threads stop after that step, and the caller goes on with larger arenas.
+A bucket is a chain of pages in its thread's arena; where a thread can count its events before it sends them (stored
+lists without delays), it is one stretch of the arena, from ``head`` on, of ``count`` events. A thread has one arena for
+every step at which events can be due (one more than the largest delay): those of one step are added while later ones
+are filled. If an arena cannot hold all that a step may send, nothing is sent, all threads stop after that step, and the
+caller goes on with larger arenas.
 ``arenas`` is (pages, following, head, tail, count, used, asked), the first six with axes (step, part, ...).
 """
 
