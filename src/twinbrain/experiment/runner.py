@@ -10,7 +10,6 @@ from __future__ import annotations
 import importlib
 import logging
 import multiprocessing
-import os
 import signal
 import time
 import tomllib
@@ -32,6 +31,7 @@ from twinbrain.experiment.content import cache_folder
 from twinbrain.experiment.design import Design, check_design, design_from_dict, design_to_toml, read_design
 from twinbrain.experiment.findings import Experiment, Findings
 from twinbrain.experiment.prepare import person_of
+from twinbrain.experiment.ranks import Ranks, ranks_of_job
 from twinbrain.experiment.results import Results
 from twinbrain.experiment.setup import Setup, setup_of, study_of
 from twinbrain.experiment.stop import Stop
@@ -139,29 +139,27 @@ def run_experiment(
         design = chosen.design(study, first.regions)
     design = check_design(design)
     how = _How(cache_folder(cache).expanduser().resolve(), processes or available_threads(), progress)
-    rank, ranks, barrier = _mpi()
-    out = Path(out)
-    if rank == 0:
-        out = store.output_folder(out)
-        _admit(study, design, out)
-    barrier()
-    with Stop() as stop:
+    ranks, out = ranks_of_job(), Path(out)
+    with Stop() as stop, ExitStack() as held:
         try:
-            with _only_writer(out, rank):
-                setups = _setups(study, design, people, how, stop, rank, barrier)
-                _simulate(setups, design, out / "cells", how, stop, rank, ranks, shared=people is None)
-                barrier()
-                if rank > 0:
-                    return Findings("judged by the first rank")
-                store.write_status(out, "running judgement")
-                found = chosen.conclude(Results(design, setups, out / "cells"))
-                _keep(chosen, study, design, setups, found, out)
-                if finish is not None:
-                    finish(out)
-                store.write_status(out, "complete")
-                return found
+            with ranks.stage():
+                if ranks.first:
+                    out = store.output_folder(out)
+                    held.enter_context(store.locked(out))
+                    _admit(study, design, out)
+            setups = _setups(study, design, people, how, stop, ranks)
+            _simulate(setups, design, out / "cells", how, stop, ranks, shared=people is None)
+            if not ranks.first:
+                return Findings("judged by the first rank")
+            store.write_status(out, "running judgement")
+            found = chosen.conclude(Results(design, setups, out / "cells"))
+            _keep(chosen, study, design, setups, found, out)
+            if finish is not None:
+                finish(out)
+            store.write_status(out, "complete")
+            return found
         except Interrupted:
-            if rank == 0:
+            if ranks.first:
                 store.write_status(out, "interrupted cells")
             raise Interrupted(f"stopped, finished cells are kept; go on with: twinbrain resume {out}") from None
 
@@ -234,50 +232,45 @@ def _setups(
     people: Mapping[str, Subject] | None,
     how: _How,
     stop: Stop,
-    rank: int,
-    barrier: Callable[[], None],
+    ranks: Ranks,
 ) -> dict[str, Setup]:
-    """Working points and fits of all people; the first rank makes what is missing."""
-    if rank > 0:
-        barrier()
+    """Working points and fits of all people; the first rank makes what is missing, then the others read it."""
     setups: dict[str, Setup] = {}
-    for name in design.people or ("",):
-        with _following(f"working point {name}".strip(), how.progress and rank == 0, stop) as tell:
-            person = None if people is None else people[name or next(iter(people))]
-            setups[name] = setup_of(study_of(study, name), how.cache, person=person, tell=tell)
-        for inputs in dict.fromkeys(c.inputs for c in design.conditions):
-            with _following(f"fit {name}".strip(), how.progress and rank == 0, stop) as tell:
-                setups[name].fit(inputs, tell)
-    if rank == 0:
-        barrier()
+
+    def load() -> None:
+        for name in design.people or ("",):
+            with _following(f"working point {name}".strip(), how.progress and ranks.first, stop) as tell:
+                person = None if people is None else people[name or next(iter(people))]
+                setups[name] = setup_of(study_of(study, name), how.cache, person=person, tell=tell)
+            for inputs in dict.fromkeys(c.inputs for c in design.conditions):
+                with _following(f"fit {name}".strip(), how.progress and ranks.first, stop) as tell:
+                    setups[name].fit(inputs, tell)
+
+    for turn in (True, False):
+        with ranks.stage():
+            if ranks.first is turn:
+                load()
     return setups
 
 
 def _simulate(
-    setups: dict[str, Setup],
-    design: Design,
-    folder: Path,
-    how: _How,
-    stop: Stop,
-    rank: int,
-    ranks: int,
-    *,
-    shared: bool,
+    setups: dict[str, Setup], design: Design, folder: Path, how: _How, stop: Stop, ranks: Ranks, *, shared: bool
 ) -> None:
     """Run the cells that are not stored yet, each once; equal cells of two conditions are one."""
     wanted: dict[str, Cell] = {}
     for cell in cells_of(design):
         wanted.setdefault(cell_key(setups[cell.person], design, design.condition(cell.condition), cell.seed), cell)
-    todo = [c for key, c in wanted.items() if store.Checkpoint(folder, key).load() is None]
+    with ranks.stage():  # all ranks look before any of them stores one: they share out the same list
+        todo = [c for key, c in wanted.items() if store.Checkpoint(folder, key).load() is None]
     large = [c for c in todo if _neurons(setups, design, c) >= _LARGE]
-    small = [c for c in todo if c not in large][rank::ranks]
-    with track(len(wanted), "cells", "cell", progress=how.progress and rank == 0, done=len(wanted) - len(todo)) as bar:
-        if how.processes > 1 and len(small) > 1 and shared and ranks == 1:
+    small = [c for c in todo if c not in large]
+    done, show = len(wanted) - len(todo), how.progress and ranks.first
+    with ranks.stage(), track(len(wanted), "cells", "cell", progress=show, done=done) as bar:
+        if how.processes > 1 and len(small) > 1 and shared and ranks.ranks == 1:
             for cell in _spread(small, setups, design, folder, how, stop):
                 bar.update(1, f"{cell.condition}, seed {cell.seed}")
-        else:
-            large = small + large[rank::ranks]
-        for cell in large:
+            small = []
+        for cell in (small + large)[ranks.rank :: ranks.ranks]:
             threads = how.processes if _neurons(setups, design, cell) >= _LARGE else 1
             _one(setups[cell.person], design, cell, folder, threads, stop)
             bar.update(1, f"{cell.condition}, seed {cell.seed}")
@@ -294,7 +287,7 @@ def _one(setup: Setup, design: Design, cell: Cell, folder: Path, threads: int, s
     _LOG.debug("%s %s seed %d: %.1f s", *vars(cell).values(), time.monotonic() - began)
 
 
-# ---- processes and ranks ---------------------------------------------------------------------------------------------
+# ---- processes -----------------------------------------------------------------------------------------------------
 
 _OF_WORKER: dict[str, Any] = {}
 
@@ -336,28 +329,6 @@ def _spread(
             for process in list(getattr(pool, "_processes", {}).values()):
                 process.terminate()  # cells are stored whole or not at all
         pool.shutdown(wait=done, cancel_futures=True)
-
-
-def _mpi() -> tuple[int, int, Callable[[], None]]:
-    """Rank, number of ranks and a barrier; one rank if this was not started by MPI."""
-    started = any(name in os.environ for name in ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "PMIX_RANK"))
-    if started:
-        try:
-            from mpi4py import MPI
-        except ImportError:
-            raise InputError("this was started by MPI, but mpi4py is not installed; install twinbrain[mpi]") from None
-        world = MPI.COMM_WORLD
-        return world.Get_rank(), world.Get_size(), world.Barrier
-    return 0, 1, lambda: None
-
-
-@contextmanager
-def _only_writer(out: Path, rank: int) -> Iterator[None]:
-    if rank > 0:
-        yield
-        return
-    with store.locked(out):
-        yield
 
 
 @contextmanager
