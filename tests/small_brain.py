@@ -65,5 +65,6 @@ class MadeResults:
         for who, name, seed in self.bold:
             c = self.design.condition(name)
             row = {"person": who, "condition": name, "seed": seed, "bold_pcc_inputs": 0.9, "bold_pcc_noninputs": 0.5}
+            row |= {"rate_hz": 4.0, "ran_away": False}
             rows.append({**row, "neurons": c.neurons or 1000, "in_degree": c.in_degree or 100})
         return pd.DataFrame(rows), pd.DataFrame()

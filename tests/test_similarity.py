@@ -10,6 +10,7 @@ import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from twinbrain.analyse._numeric import pearson
 from twinbrain.analyse.align import align, to_regions
 from twinbrain.analyse.connectivity import compare_connectivity, functional_connectivity
 from twinbrain.analyse.filtering import band_pass
@@ -304,6 +305,16 @@ def with_value(x: xr.DataArray, row: int | slice, region: str, value: float) -> 
 
 
 X = bold()
+
+
+def test_a_silent_region_is_let_pass_where_it_is_asked_for() -> None:
+    dead = with_value(X, slice(None), "R6", 0.022)
+    pair = align(dead, X, silent=True)
+    r = pearson(pair.simulated.to_numpy(), pair.recorded.to_numpy())
+    assert r[list(X.region.values).index("R6")] == 0.0
+    assert (np.delete(r, list(X.region.values).index("R6")) > 0.999).all()
+    with pytest.raises(InputError, match="recorded BOLD does not vary"):
+        align(X, dead, silent=True)
 
 
 @pytest.mark.parametrize(

@@ -110,7 +110,7 @@ def to_regions(bold: xr.DataArray, *, what: str = "simulated") -> xr.DataArray:
     return xr.DataArray(values, dims=("time", "region"), coords=coords, attrs=bold.attrs)
 
 
-def align(simulated: xr.DataArray, recorded: xr.DataArray, *, discard: int = 10) -> Aligned:
+def align(simulated: xr.DataArray, recorded: xr.DataArray, *, discard: int = 10, silent: bool = False) -> Aligned:
     """Match a simulation with the part of the recording it covers.
 
     Each recorded volume takes the simulated one nearest in time, if that is no further away than half a
@@ -124,6 +124,9 @@ def align(simulated: xr.DataArray, recorded: xr.DataArray, *, discard: int = 10)
         (time, region) or, see `to_regions`, (time, voxel); ``time`` in s.
     discard
         Common volumes left out at the start. Default 10.
+    silent
+        Whether simulated regions may be constant, as in a network that ran into saturation: they are 0 in every
+        correlation. Default: they are refused.
 
     Returns
     -------
@@ -179,8 +182,9 @@ def align(simulated: xr.DataArray, recorded: xr.DataArray, *, discard: int = 10)
     moved = sim.isel(time=partners).assign_coords(time=segment["time"])
     for array, what in ((moved, "simulated"), (rec, "recorded")):
         _refuse_not_finite(array, what)
-    for array, what in ((moved, "simulated"), (segment, "recorded")):
-        _refuse_constant(array, what)
+    if not silent:
+        _refuse_constant(moved, "simulated")
+    _refuse_constant(segment, "recorded")
     unmatched = tuple(sorted((theirs | set(ours)) - set(common)))
     return Aligned(moved, segment, rec, step, unmatched, present)
 

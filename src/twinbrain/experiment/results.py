@@ -24,6 +24,9 @@ __all__ = ["Results"]
 DISCARD = 10
 """Volumes left out at the start of every score: the Balloon's state and the filter forget their beginning."""
 
+AWAY = 4.0
+"""Times the rate of the working point from which a network counts as run away; driven ones reach 1.5 times it."""
+
 
 @dataclass(frozen=True, eq=False)
 class Results:
@@ -83,7 +86,9 @@ class Results:
             One row per cell: person, condition, seed, neurons, in_degree, members, volumes, bold_pcc_inputs,
             bold_pcc_noninputs (mean over regions, correlation over time), fc_pcc, fc_rms, fc_fnorm_per_n, fc_mean,
             rate_hz and noise_sd, signal_sd (of BOLD over regions without input: between members, and of what they
-            share; NaN with one member). And one row per cell and region: pcc, input, rate_hz.
+            share; NaN with one member); ran_away: whether the mean rate is over `AWAY` times that of the working
+            point, so that this is no longer the network that was calibrated. And one row per cell and region: pcc (0
+            where the BOLD of a region does not vary), input, rate_hz.
         """
         cells, regions = [], []
         passed = {person: self.passed(person) for person in self.people}
@@ -98,7 +103,7 @@ class Results:
         inputs = self.inputs(cell.person, cell.condition)
         bold = data["bold"].astype(np.float64)
         runs = [bold.mean("member")] if pooled else [bold.isel(member=m) for m in range(bold.sizes["member"])]
-        pairs = [align(run, passed, discard=min(DISCARD, run.sizes["time"] // 4)) for run in runs]
+        pairs = [align(run, passed, discard=min(DISCARD, run.sizes["time"] // 4), silent=True) for run in runs]
         names = [str(x) for x in pairs[0].recorded["region"].values]
         is_input = input_mask(names, [i for i in inputs if i in names])
         pcc = np.mean([pearson(np.asarray(p.simulated), np.asarray(p.recorded)) for p in pairs], axis=0)
@@ -121,7 +126,8 @@ class Results:
             "bold_pcc_inputs": float(pcc[is_input].mean()) if is_input.any() else np.nan,
             "bold_pcc_noninputs": float(pcc[free].mean()) if free.any() else np.nan,
             **{key: float(fc[key]) for key in ("fc_pcc", "fc_rms", "fc_fnorm_per_n", "fc_mean")},
-            "rate_hz": float(data["rate_hz"].mean()),
+            "rate_hz": (rate := float(data["rate_hz"].mean())),
+            "ran_away": self._ran_away(cell.person, rate),
             **_noise(bold, [n for n, i in zip(names, is_input, strict=True) if not i]),
         }
         rates = data["rate_hz"].mean(("member", "time")).sel(region=names).values
@@ -129,6 +135,10 @@ class Results:
         for at, key in enumerate(("person", "condition", "seed")):
             by_region.insert(at, key, row[key])
         return row, by_region
+
+    def _ran_away(self, person: str, rate_hz: float) -> bool:
+        point = self.setups[person].point
+        return point is not None and rate_hz > AWAY * float(point.rate_hz.mean())
 
 
 def _noise(bold: xr.DataArray, free: list[str]) -> dict[str, float]:

@@ -27,7 +27,7 @@ from twinbrain.experiment.findings import Experiment, Findings
 from twinbrain.experiment.results import Results
 from twinbrain.experiment.scaling_words import charts, claims, statement
 from twinbrain.experiment.stats import mean_interval, paired
-from twinbrain.experiment.tabulate import bands, matched, trends
+from twinbrain.experiment.tabulate import away, bands, matched, trends
 
 __all__ = ["EXPERIMENT", "MEASURES", "activity_measures", "pooled_pairs"]
 
@@ -193,7 +193,9 @@ def _conclude(results: Results) -> Findings:
     pooled, _ = results.similarity(members="pooled")
     cells = cells.merge(activity_measures(results), on=["person", "condition", "seed"])
     degrees = [c for c in design.conditions if c.in_degree]
+    gone = away(cells, [c.name for c in design.conditions])
     sizes = sorted((c for c in design.conditions if c.neurons and not c.in_degree), key=lambda c: c.neurons)
+    sizes = [c for c in sizes if c.name not in gone]
     names = [c.name for c in sizes]
     by_size = bands(cells[cells["condition"].isin(names)].sort_values("neurons"), ["neurons"], MEASURES)
     by_degree = bands(cells[cells["condition"].isin([c.name for c in degrees])], ["in_degree"], MEASURES)
@@ -212,12 +214,13 @@ def _conclude(results: Results) -> Findings:
         ignore_index=True,
     )
     of_size = trends(both, names, [c.neurons for c in sizes], MEASURES)
-    of_degree = trends(cells, [c.name for c in degrees], [c.in_degree for c in degrees], MEASURES)
+    settled = [c for c in degrees if c.name not in gone]
+    of_degree = trends(cells, [c.name for c in settled], [c.in_degree for c in settled], MEASURES)
     pairs = pooled_pairs(cells, pooled, sizes)
     law |= _noise_slope(both, sizes)
     return Findings(
         statement(of_size, law, pairs, [c.neurons for c in sizes]),
-        claims(of_size, of_degree, law, pairs, by_size),
+        claims(of_size, of_degree, law, pairs, by_size, gone),
         charts(bool(len(by_degree))),
         {
             "cells": cells,
@@ -234,6 +237,7 @@ def _conclude(results: Results) -> Findings:
             "has no avalanches above half the median once it is large, which leaves their column empty.",
             "In-degree: conductances are divided by the in-degree, so that the mean input stays; fewer synapses carry "
             "larger, noisier steps.",
+            *(f"'{name}' ran away to {rate:.0f} Hz and is in no trend." for name, rate in gone.items()),
             "Where conditions differ in volumes their scores are of different stretches; see volumes in cells.csv.",
         ),
     )

@@ -60,6 +60,7 @@ def claims(
     law: Mapping[str, float],
     pairs: pd.DataFrame,
     by_size: pd.DataFrame,
+    gone: Mapping[str, float],
 ) -> tuple[Claim, ...]:
     """Return the published statements on size with what is seen here.
 
@@ -73,6 +74,8 @@ def claims(
         Larger networks against pooled smaller ones.
     by_size
         Bands by size.
+    gone
+        Conditions that ran away, with their rates in Hz: left out of the trends.
 
     Examples
     --------
@@ -80,6 +83,7 @@ def claims(
     'Mapping[str, float]'
     """
     control = "the mean of smaller networks with as many neurons in all"
+    left_out = "; ".join(f"{name} left out: it ran away to {rate:.0f} Hz" for name, rate in gone.items())
     made = [
         _trend_claim(
             of_size, "bold_pcc_noninputs", "Similarity rises with neurons", _WHOLE, rising=True, control=control
@@ -92,8 +96,16 @@ def claims(
             "Similarity rises with in-degree",
             "rising, then level (10 billion)",
             rising=True,
+            control=left_out,
         ),
-        _trend_claim(of_degree, "fc_pcc", "FC similarity rises with in-degree", "rising (10 billion)", rising=True),
+        _trend_claim(
+            of_degree,
+            "fc_pcc",
+            "FC similarity rises with in-degree",
+            "rising (10 billion)",
+            rising=True,
+            control=left_out,
+        ),
         _critical(of_size, by_size),
     ]
     if rows := pairs.to_dict("records"):

@@ -253,7 +253,8 @@ def _d(mean: Floats | float, spread: Floats | float, freedom: int) -> Floats:
     factor = 1.0 - 3.0 / max(4.0 * (freedom - 1) - 1.0, 4.0) if freedom > 1 else 1.0
     m, s = np.asarray(mean, np.float64), np.asarray(spread, np.float64)
     with np.errstate(divide="ignore", invalid="ignore"):
-        return np.asarray(np.where(s > 0, factor * m / s, np.where(m == 0, 0.0, np.nan)))
+        varies = s > 1e-9 * np.abs(m)  # a resample of one unit alone differs by rounding
+        return np.asarray(np.where(varies, factor * m / s, np.where(m == 0, 0.0, np.nan)))
 
 
 def _span(effects: Floats) -> tuple[float, float]:

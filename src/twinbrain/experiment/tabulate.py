@@ -10,7 +10,7 @@ import pandas as pd
 
 from twinbrain.experiment.stats import Trend, mean_interval, trend
 
-__all__ = ["bands", "matched", "trend_of", "trends"]
+__all__ = ["away", "bands", "matched", "trend_of", "trends"]
 
 
 def bands(cells: pd.DataFrame, by: Sequence[str], columns: Sequence[str]) -> pd.DataFrame:
@@ -40,6 +40,19 @@ def bands(cells: pd.DataFrame, by: Sequence[str], columns: Sequence[str]) -> pd.
             row |= {name: mean, f"{name}_low": low, f"{name}_high": high}
         rows.append(row)
     return pd.DataFrame(rows)
+
+
+def away(cells: pd.DataFrame, conditions: Sequence[str]) -> dict[str, float]:
+    """Return the conditions in which a cell ran away, with the highest mean rate in Hz; they are in no trend.
+
+    Examples
+    --------
+    >>> cells = pd.DataFrame({"condition": ["x", "y", "y"], "rate_hz": [4.0, 5, 90], "ran_away": [False, False, True]})
+    >>> away(cells, ["x", "y"])
+    {'y': 90.0}
+    """
+    gone = cells[cells["condition"].isin(list(conditions)) & cells["ran_away"].astype(bool)]
+    return {str(name): float(part["rate_hz"].max()) for name, part in gone.groupby("condition", sort=False)}
 
 
 def matched(cells: pd.DataFrame, conditions: Sequence[str], column: str) -> npt.NDArray[np.float64]:

@@ -14,7 +14,7 @@ from twinbrain.experiment.demonstration import demonstration, place
 from twinbrain.experiment.design import Condition, Design
 from twinbrain.experiment.findings import Chart, Claim, Experiment, Findings
 from twinbrain.experiment.results import Results
-from twinbrain.experiment.stats import Difference, mean_interval, paired, trend
+from twinbrain.experiment.stats import Difference, holm, mean_interval, paired, trend
 from twinbrain.experiment.task_trials import ALONE, Predictions, predict
 
 __all__ = ["EXPERIMENT"]
@@ -39,7 +39,7 @@ _SCALES = {"size": "neurons", "in-degree": "in_degree", "rewiring": "share"}
 
 
 def _study() -> Study:
-    study = demonstration(["Heschl_L", "Heschl_R"], members=1)
+    study = demonstration(["Heschl_L", "Heschl_R"], members=1, volumes=240)  # all 60 trials
     subject = msgspec.structs.replace(study.subject, sample="auditory", run="auditory")
     fit = msgspec.structs.replace(study.assimilation, band_hz=(0.01, 0.2))
     return msgspec.structs.replace(study, subject=subject, assimilation=fit)
@@ -103,7 +103,7 @@ def _conclude(results: Results) -> Findings:
 
 def _units(cells: pd.DataFrame, found: Predictions) -> pd.DataFrame:
     """One row per condition and seed: similarity over people, and the correlation of scores, mean over members."""
-    kept = ["neurons", "in_degree", "bold_pcc_inputs", "bold_pcc_noninputs"]
+    kept = ["neurons", "in_degree", "bold_pcc_inputs", "bold_pcc_noninputs", "rate_hz", "ran_away"]
     mean = cells.groupby(["condition", "seed"], sort=False)[kept].mean().reset_index()
     mean["r"] = [found.r(c, s) for c, s in zip(mean["condition"], mean["seed"], strict=True)]
     return mean.rename(columns={"bold_pcc_noninputs": "pcc", "bold_pcc_inputs": "pcc_inputs"})
@@ -160,15 +160,17 @@ def _scale(units: pd.DataFrame, design: Design, name: str) -> pd.DataFrame:
         if same(c):
             row: dict[str, Any] = {"condition": c.name, "share": c.share, "neurons": part["neurons"].iloc[0]}
             row["in_degree"] = part["in_degree"].iloc[0]
+            row |= {"rate_hz": part["rate_hz"].mean(), "ran_away": bool(part["ran_away"].any())}
             for key in ("r", "pcc"):
                 row[key], row[f"{key}_low"], row[f"{key}_high"] = mean_interval(part[key].to_numpy(np.float64))
                 row[f"{key}_trend"], row[f"{key}_trend_p"] = np.nan, np.nan
             rows.append(row)
     table = pd.DataFrame(rows).sort_values(_SCALES[name], kind="stable", ignore_index=True)
-    if len(table) >= 3:
+    there = table[~table["ran_away"]]  # what ran away is another system, shown but in no trend
+    if len(there) >= 3:
         for key in ("r", "pcc"):
-            wide = units.pivot_table(index="seed", columns="condition", values=key)[list(table["condition"])]
-            found = trend(table[_SCALES[name]].to_numpy(np.float64), wide.to_numpy(np.float64))
+            wide = units.pivot_table(index="seed", columns="condition", values=key)[list(there["condition"])]
+            found = trend(there[_SCALES[name]].to_numpy(np.float64), wide.to_numpy(np.float64))
             table[f"{key}_trend"], table[f"{key}_trend_p"] = found.rho, found.p
     return table
 
@@ -208,6 +210,11 @@ def _claims(
         ),
         _follows(one, row, compared, controls),
     ]
+    trends: dict[tuple[str, str], float] = {}
+    for name, table in scales.items():
+        if len(table) >= 3:
+            trends |= {(name, what): float(table[f"{what}_trend_p"].iloc[0]) for what in ("pcc", "r")}
+    corrected = dict(zip(trends, holm(list(trends.values())), strict=True))
     for name, key, published in (
         ("size", "more neurons", _PUBLISHED_TREND),
         ("in-degree", "more synapses per neuron", _PUBLISHED_TREND),
@@ -218,24 +225,33 @@ def _claims(
             continue
         for what, word in (("pcc", "similarity"), ("r", "the correlation of scores")):
             up = name != "rewiring"
-            rho, p = float(table[f"{what}_trend"].iloc[0]), float(table[f"{what}_trend_p"].iloc[0])
-            seen = "not seen" if p >= 0.05 else "seen" if (rho > 0) == up else "opposite"
+            rho, p = float(table[f"{what}_trend"].iloc[0]), float(corrected[name, what])
+            known = np.isfinite(p)
+            seen = "not tested" if not known else "not seen" if p >= 0.05 else "seen" if (rho > 0) == up else "opposite"
             values = ", ".join(f"{x:.2f}" for x in table[what])
+            at = ", ".join(f"{x:,g}" for x in table[_SCALES[name]])
             claims.append(
                 Claim(
                     f"with {key} {word} {'rises' if up else 'falls'}",
                     published,
-                    f"{values} at {', '.join(f'{x:g}' for x in table[_SCALES[name]])}",
+                    f"{values} at {at}",
                     seen,  # type: ignore[arg-type]
-                    f"trend within wirings, permutation, {int(one['units'])} wirings",
-                    p,
-                    rho,
+                    f"trend within {int(one['units'])} wirings, permutation, Holm over {len(trends)} trends",
+                    p if known else None,
+                    rho if known else None,
                     None,
                     None,
-                    "the same seeds, drives and noise throughout",
+                    "the same seeds, drives and noise throughout" + _left_out(table),
                 )
             )
     return tuple(claims)
+
+
+def _left_out(table: pd.DataFrame) -> str:
+    gone = [
+        f"; {r.condition} left out: it ran away to {r.rate_hz:.0f} Hz" for r in table[table["ran_away"]].itertuples()
+    ]
+    return "".join(gone)
 
 
 def _follows(one: Any, row: Any, compared: pd.DataFrame, controls: Sequence[str]) -> Claim:
