@@ -211,11 +211,12 @@ def spikes(network: Network, wiring: str = "stored") -> str:
 
 
 @pytest.mark.slow
-def test_a_lesion_changes_nothing_outside_its_rule() -> None:
+@pytest.mark.parametrize("circuit", ["canonical", "laminar"])
+def test_a_lesion_changes_nothing_outside_its_rule(circuit: str) -> None:
     names = ["Calcarine_L", "Calcarine_R", "Cuneus_L", "Hippocampus_L"]
     weights = np.array([[0, 3, 1, 1], [3, 0, 1, 1], [4, 4, 0, 1], [2, 2, 3, 0.0]])
     person = Subject.from_arrays(weights, names)
-    whole = Network(Brain.from_subject(person), neurons=1600, in_degree=30, circuit="laminar", seed=4)
+    whole = Network(Brain.from_subject(person), neurons=800, in_degree=20, circuit=circuit, seed=4)
     rule = EdgeRule(source=names[:2], target=["Cuneus_L"], reach="long_range")
     cut = whole.scaled(rules=(rule,))
     before, after = synapses(whole), synapses(cut)
@@ -223,13 +224,10 @@ def test_a_lesion_changes_nothing_outside_its_rule() -> None:
     region = np.repeat(p["region"].to_numpy(), p["size"])
     hit = np.isin(region[before[:, 0]], names[:2]) & (region[before[:, 1]] == "Cuneus_L")
     assert 0 < hit.sum() < len(hit)
-    expected = before.copy()
-    expected[hit, 2] = 0
-    kept, left = expected[expected[:, 2] > 0], after[after[:, 2] > 0]
-    np.testing.assert_array_equal(kept, left)
+    np.testing.assert_array_equal(after, before[~hit])
     nothing = whole.scaled(rules=(EdgeRule(source=names[0], target=names[2], gain=1.0),))
     assert spikes(nothing) == spikes(whole) != spikes(cut)
-    assert spikes(cut) == spikes(cut, "procedural")
+    assert spikes(cut, "procedural") == spikes(cut) != spikes(whole, "procedural")
 
 
 def test_a_random_lesion_weighs_as_much() -> None:
@@ -259,6 +257,8 @@ def test_statistics_of_known_numbers() -> None:
     assert paired(a, a).effect == 0.0
     assert trend([1, 2, 3, 4], np.array([[4.0, 3, 2, 1]] * 3)).rho == pytest.approx(-1.0)
     assert holm([0.01, np.nan, 0.5]).tolist()[0] == 0.02
+    few = paired([0.032, 0.035, 0.041], [0.010, 0.012, 0.016])  # resamples of one unit alone have no effect size
+    assert few.effect < few.effect_high < 1e3
 
 
 def table_of(rng: np.random.Generator, effect: float) -> pd.DataFrame:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -58,13 +58,15 @@ def _curve(chart: Mapping[str, Any], table: pd.DataFrame) -> Figure:
     for axis, y in zip(axes, columns, strict=False):
         for k, (name, part) in enumerate(groups):
             _line(axis, chart, part.sort_values(chart["x"]), y, name, k)
-        _reference(axis, chart, y)
+        _reference(axis, chart, y, columns)
         style.title(axis, _label(chart, y))
         axis.set_xlabel(_label(chart, chart["x"]))
         if chart["log_x"]:
             axis.set_xscale("log")
+            if chart["kind"] == "curve":
+                _label_values(axis, table[chart["x"]])
     if len(groups) > 1 or chart["reference"]:
-        style.legend_above(figure, axes[0], 4)
+        style.legend_above(figure, list(axes[: len(columns)]), 4)
     return figure
 
 
@@ -95,10 +97,30 @@ def _line(axis: Axes, chart: Mapping[str, Any], part: pd.DataFrame, y: str, name
     )
 
 
-def _reference(axis: Axes, chart: Mapping[str, Any], y: str) -> None:
+def _label_values(axis: Axes, values: pd.Series) -> None:
+    """Label a logarithmic axis at the values that were run, where there is room."""
+    shown: list[float] = []
+    for value in sorted(set(values)):
+        if not shown or value >= 1.6 * shown[-1]:
+            shown.append(float(value))
+    axis.set_xticks(shown, [_short(value) for value in shown])
+    axis.minorticks_off()
+
+
+def _short(value: float) -> str:
+    for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if value >= size:
+            return f"{value / size:.3g} {letter}"
+    return f"{value:g}"
+
+
+def _reference(axis: Axes, chart: Mapping[str, Any], y: str, columns: Sequence[str]) -> None:
+    """The line of a panel; another label has other dashes."""
     if y in chart["reference"]:
         value, label = chart["reference"][y]
-        axis.axhline(value, color=style.RECORDED, linewidth=0.9, linestyle=(0, (4, 3)), label=label)
+        labels = list(dict.fromkeys(chart["reference"][c][1] for c in columns if c in chart["reference"]))
+        dashes = ((4, 3), (1, 2), (6, 2, 1, 2))[labels.index(label) % 3]
+        axis.axhline(value, color=style.RECORDED, linewidth=0.9, linestyle=(0, dashes), label=label)
 
 
 def _forest(chart: Mapping[str, Any], table: pd.DataFrame) -> Figure:

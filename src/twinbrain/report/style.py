@@ -9,6 +9,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
@@ -100,8 +101,8 @@ def title(axis: Axes, text: str, note: str = "") -> None:
         axis.set_title(note, loc="right", fontsize=8.5, color=INK, pad=5)
 
 
-def legend_above(figure: Figure, axis: Axes, columns: int = 5) -> None:
-    """Put one legend for the whole figure above it, from the labelled artists of `axis`.
+def legend_above(figure: Figure, axis: Axes | Sequence[Axes], columns: int = 5) -> None:
+    """Put one legend for the whole figure above it, from the labelled artists of `axis`, or of several, each once.
 
     Examples
     --------
@@ -110,10 +111,13 @@ def legend_above(figure: Figure, axis: Axes, columns: int = 5) -> None:
     >>> _ = axis.plot([1], label="a")
     >>> legend_above(figure, axis)
     """
-    handles, labels = axis.get_legend_handles_labels()
+    shown: dict[str, Artist] = {}
+    for one in axis if isinstance(axis, Sequence) else [axis]:
+        for handle, label in zip(*one.get_legend_handles_labels(), strict=True):
+            shown.setdefault(label, handle)
     figure.legend(
-        handles,
-        labels,
+        list(shown.values()),
+        list(shown),
         loc="outside upper left",
         ncols=columns,
         frameon=False,
