@@ -7,6 +7,7 @@ import hashlib
 import numpy as np
 import pytest
 
+from test_procedural import from_the_target
 from twinbrain import Brain, EdgeRule, InputError, Network, Subject, lesion
 from twinbrain.engine import Simulation
 
@@ -84,6 +85,17 @@ def test_a_lesion_removes_what_it_selects_and_nothing_else(k: int) -> None:
     hit = selected(CASES[k], network(), whole)
     assert 0 < hit.sum() < len(whole)
     np.testing.assert_array_equal(synapses(network(rules=(CASES[k],))), whole[~hit])
+
+
+@pytest.mark.parametrize("k", range(len(CASES)))
+def test_a_lesion_of_procedural_wiring_removes_the_same_synapses(k: int) -> None:
+    """Walked from the targets' end by the oracle of :mod:`test_procedural`: no list is ever made."""
+    whole = from_the_target(network().slot_map())
+    hit = selected(CASES[k], network(), whole)
+    left = from_the_target(network(rules=(CASES[k],)).slot_map())
+    np.testing.assert_array_equal(left, whole[~hit])
+    assert 0 < hit.sum() < len(whole)
+    assert not np.array_equal(left, from_the_target(network(rules=(CASES[k - 1],)).slot_map()))
 
 
 @pytest.mark.parametrize("gain", [0.5, 1.5])

@@ -99,7 +99,7 @@ def bits_of(slot: np.ndarray, key: np.uint32) -> np.ndarray:
 
 
 def from_the_target(slots: SlotMap) -> np.ndarray:
-    """All synapses as (source, target, 16 bits), found in-slot by in-slot."""
+    """All synapses that rules leave, as (source, target, 16 bits before gains), found in-slot by in-slot."""
     rows = []
     space_of = np.repeat(np.arange(len(slots.pointer) - 1), np.diff(slots.pointer))
     for p, own in enumerate(slots.ins):
@@ -121,7 +121,8 @@ def from_the_target(slots: SlotMap) -> np.ndarray:
         self_made = source == target
         moved = int(own[FIRST]) + (t + int(own[HOP])) % max(int(own[SIZE]), 1)
         source = np.where(self_made, moved, source)
-        rows.append(np.stack([source, target, bits_of(u, own[KEY]).astype(np.int64)], axis=1))
+        left = slots.gain[pair[k]] > 0 if len(slots.gain) else np.ones(len(u), bool)
+        rows.append(np.stack([source, target, bits_of(u, own[KEY]).astype(np.int64)], axis=1)[left])
     table = np.concatenate(rows)
     return table[np.lexsort(table.T[::-1])]
 
