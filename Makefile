@@ -38,7 +38,7 @@ demo: setup
 	$(BIN)/twinbrain demo --out demo
 
 test: check
-	$(TESTS) --durations=15 -m "not slow"
+	$(TESTS) --durations=15 -m "not slow" --numprocesses 2 --dist loadfile
 
 test-all: check
 	$(TESTS)

@@ -146,34 +146,40 @@ def test_every_group_is_labelled_and_on_the_clock_of_the_recording(finished: Pat
     assert np.allclose(laminar.rate_time.mean("time"), laminar.mean_rate_hz)
 
 
-def stop_after(monkeypatch: pytest.MonkeyPatch, checks: int) -> None:
-    """Send SIGTERM to ourselves at the n-th safe point."""
+def stop_in(monkeypatch: pytest.MonkeyPatch, stage: str, checks: int) -> None:
+    """Send SIGTERM to ourselves at the n-th safe point of a stage."""
     monkeypatch.setattr("twinbrain.record._PIECE_S", 1e9)  # safe points between volumes only, so that n is a place
-    real, seen = main_job.Stop.check, [0]
+    enter, check = main_job._Job.enter, main_job.Stop.check
+    now, seen = [""], [0]
 
-    def check(self: main_job.Stop) -> None:
-        seen[0] += 1
-        if seen[0] == checks:
+    def note(self: main_job._Job, name: str) -> None:
+        enter(self, name)
+        now[0] = name
+
+    def count(self: main_job.Stop) -> None:
+        seen[0] += now[0] == stage
+        if seen[0] == checks and now[0] == stage:
             os.kill(os.getpid(), signal.SIGTERM)
-        real(self)
+        check(self)
 
-    monkeypatch.setattr(main_job.Stop, "check", check)
+    monkeypatch.setattr(main_job._Job, "enter", note)
+    monkeypatch.setattr(main_job.Stop, "check", count)
 
 
 @pytest.mark.parametrize(
-    ("checks", "stage"),
+    ("stage", "checks"),
     [
-        (11, "assimilate"),
-        (60, "twin"),
-        pytest.param(76, "laminar", marks=pytest.mark.slow),
-        pytest.param(77, "compare", marks=pytest.mark.slow),
+        ("assimilate", 7),
+        pytest.param("twin", 9, marks=pytest.mark.slow),
+        pytest.param("laminar", 5, marks=pytest.mark.slow),
+        pytest.param("compare", 1, marks=pytest.mark.slow),  # as the next stage begins
     ],
 )
 def test_a_stopped_run_goes_on_to_the_same_results(
-    study: Study, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, checks: int, stage: str
+    study: Study, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: str, checks: int
 ) -> None:
     out = tmp_path / "out"
-    stop_after(monkeypatch, checks)
+    stop_in(monkeypatch, stage, checks)
     with pytest.raises(Interrupted, match=f"stopped during '{stage}', nothing is lost; go on with: twinbrain resume"):
         run_study(study, out, progress=False)
     monkeypatch.undo()
@@ -230,7 +236,7 @@ def test_folders_that_hold_runs_are_respected(
     (out / "provenance.json").write_text(json.dumps(made | {"twinbrain": "0.0.1"}))
     with pytest.raises(InputError, match="was started with another version of twinbrain"):
         resume_study(out, progress=False)
-    stop_after(monkeypatch, 2)
+    stop_in(monkeypatch, "calibrate", 1)
     with pytest.raises(Interrupted):
         run_study(study, out, overwrite=True, progress=False)
     assert {path.name for path in out.iterdir()} == {"study.toml", "status", "provenance.json", "checkpoint"}
@@ -319,6 +325,7 @@ def test_the_figures_of_the_page_show_the_series_that_were_scored(finished: Path
     assert np.abs(np.roll(run.pcc, 1) - scored).max() > 1e-3
 
 
+@pytest.mark.slow
 def test_calibration_and_inverse_go_through_the_main_job_and_resume(
     study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -342,7 +349,7 @@ def test_calibration_and_inverse_go_through_the_main_job_and_resume(
     assert restored.to_dict()["parameters"] == json.loads(point.attrs["parameters"])
     assert restored.to_dataset().equals(point)
     assert restored.to_dict()["settings"]["screw"] == "excitatory conductance"
-    stop_after(monkeypatch, 12)  # somewhere in the fit
+    stop_in(monkeypatch, "assimilate", 6)
     with pytest.raises(Interrupted):
         run_study(asked, tmp_path / "cut", progress=False)
     monkeypatch.undo()
