@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from small_experiments import small_person
 from small_study import REGIONS, small_tables, write_person
 from twinbrain import Brain, EdgeRule, InputError, Interrupted, Network, Subject
 from twinbrain.cli import main
@@ -19,6 +20,7 @@ from twinbrain.config import Study, study_from_dict, to_toml
 from twinbrain.engine import Simulation
 from twinbrain.experiment import lesion, runner
 from twinbrain.experiment.apply import lesioned_weight, random_lesion
+from twinbrain.experiment.demonstration import demonstration
 from twinbrain.experiment.design import Condition, Design, Stimulus, design_from_dict, design_to_toml
 from twinbrain.experiment.stats import holm, paired, trend, unpaired
 from twinbrain.rewire_brain import REWIRINGS, near_share, rewire_brain
@@ -307,6 +309,37 @@ def test_a_planted_lesion_is_recovered_from_a_simulated_person(place: Path, tmp_
     assert watched.loc[("cut", "watched"), "difference"] > 0
     assert watched.loc[("cut", "watched"), "p_holm"] < 0.05
     assert watched.loc[("other noise", "watched"), "p_holm"] > 0.05
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_a_rewired_person_is_told_from_one_that_is_not(tmp_path: Path) -> None:
+    """Twin truth: people of one measured connectome; one of them is in truth wired to the nearest regions."""
+    from twinbrain.experiment.twin_truth import simulated_person
+
+    inputs = ["Heschl_L", "Heschl_R", "Thalamus_L", "Thalamus_R", "Calcarine_L", "Calcarine_R"]
+    base = demonstration(inputs, neurons=4_800, members=1, volumes=200)
+    change = msgspec.structs.replace
+    base = change(
+        base,
+        calibration=change(base.calibration, neurons_per_region=100),
+        assimilation=change(base.assimilation, neurons=2_400, repeats=1),
+    )
+    moved = {"rewire": "nearest", "share": 1.0, "strongest": 0.4}
+    rows = (Condition(name="P = 0"), Condition(name="P = 1", control="P = 0", **moved))  # type: ignore[arg-type]
+    plan = Design(experiment="rewiring", conditions=rows, seeds=(1, 2, 3, 4))
+    found = {}
+    for truth in ({}, moved):
+        person = simulated_person(
+            base, person=small_person("rewiring"), neurons=24_000, volumes=240, cache=tmp_path / "cache", **truth
+        )  # type: ignore[arg-type]
+        result = runner.run_experiment(
+            "rewiring", base, tmp_path / str(bool(truth)), design=plan, people={"": person}, processes=1,
+            cache=tmp_path / "cache", progress=False,
+        )  # fmt: skip
+        found[bool(truth)] = result.tables["compared"].set_index("condition").loc["P = 1"]
+    assert found[False]["difference"] < 0 < found[True]["difference"], found
+    assert found[False]["p"] < 0.05 > found[True]["p"], found
 
 
 # ---- the experiments themselves --------------------------------------------------------------------------------------

@@ -86,8 +86,8 @@ class Chart:
         Columns.
     labels
         Column -> text on its axis or panel.
-    log_x
-        Logarithmic axis.
+    log_x, log_y
+        Logarithmic axes; y is linear between -0.1 and 0.1.
     reference
         y column -> (value, label) of a horizontal line, such as the published figure.
 
@@ -106,6 +106,7 @@ class Chart:
     by: str = ""
     labels: Mapping[str, str] = field(default_factory=dict)
     log_x: bool = False
+    log_y: bool = False
     reference: Mapping[str, tuple[float, str]] = field(default_factory=dict)
     caption: str = ""
     alt: str = ""

@@ -368,6 +368,7 @@ def _keep(
             "people": [s.name for s in setups.values()],
             "seeds": list(design.seeds),
             "inputs": list(first.inputs),
+            "input_sets": len({c.inputs for c in design.conditions}),
             "conditions": [{"name": c.name, "control": c.control, "note": c.note} for c in design.conditions],
             "neurons": study.twin.neurons,
             "members": study.twin.members,

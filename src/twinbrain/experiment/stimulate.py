@@ -14,9 +14,10 @@ from twinbrain.brain import Brain
 from twinbrain.config import Study
 from twinbrain.experiment.demonstration import INTEROCEPTIVE, demonstration, place
 from twinbrain.experiment.design import Condition, Design, Stimulus
-from twinbrain.experiment.findings import Chart, Claim, Experiment, Findings, verdict
+from twinbrain.experiment.findings import Experiment, Findings
 from twinbrain.experiment.results import Results
 from twinbrain.experiment.stats import holm, paired
+from twinbrain.experiment.stimulate_words import answer, charts, claims
 
 __all__ = ["EXPERIMENT", "connectome_distance", "first_rise"]
 
@@ -25,14 +26,6 @@ _BIN_S = 0.01
 _EVERY_S = 1.44
 _PULSE_S = 0.2
 _BEFORE, _AFTER = 10, 80  # bins of 10 ms around the onset
-_LABELS = {
-    "time_ms": "time after the onset of a pulse, ms",
-    "evoked_hz": "evoked rate, Hz",
-    "latency_ms": "latency of the evoked rate, ms",
-    "distance": "distance along the connectome, 1 / share of input",
-    "evoked_bold": "evoked BOLD, fraction of the resting signal",
-    "gain": "amplitude at the rhythm over that of the control, Hz",
-}
 
 
 def _study() -> Study:
@@ -146,7 +139,7 @@ def _every(results: Results) -> float:
 
 def _conclude(results: Results) -> Findings:
     design = results.design
-    responses, courses, latencies, rhythms = [], [], [], []
+    responses, courses, shams, latencies, rhythms = [], [], [], [], []
     for person in results.people:
         setup = results.setups[person]
         for c in design.conditions:
@@ -157,9 +150,11 @@ def _conclude(results: Results) -> Findings:
             responses += [row for rows, _ in per_seed for row in rows]
             course = np.mean([evoked for _, evoked in per_seed], axis=0)
             pulsed = bool(c.stimuli) and c.stimuli[0].shape == "pulse"
+            if not c.stimuli:
+                shams += _course_rows(setup.name, c.name, {f"{c.name}: all regions": course.mean(axis=1)})
             if pulsed:
                 far = connectome_distance(setup.ready.brain, targets)
-                courses += _course_rows(setup.name, c.name, course, far)
+                courses += _course_rows(setup.name, c.name, _by_distance(course, far))
                 latencies += _latency_rows(setup.name, c.name, course, far, targets)
             elif c.stimuli:
                 rhythms += _rhythm_rows(results, person, c, far=connectome_distance(setup.ready.brain, targets))
@@ -168,16 +163,17 @@ def _conclude(results: Results) -> Findings:
     latency = pd.DataFrame(latencies, columns=["person", "condition", "region", "distance", "latency_ms", "stimulated"])
     spread = _spread(latency)
     rhythm = pd.DataFrame(rhythms, columns=["person", "condition", "region", "seed", "distance", "gain", "stimulated"])
+    course, panels = _panels(pd.DataFrame(courses), pd.DataFrame(shams))
     return Findings(
-        _answer(compared, spread),
-        _claims(compared, spread),
-        _charts(),
+        answer(compared, spread),
+        claims(compared, spread),
+        charts(panels),
         {
             "compared": compared,
             "compared_rates": compared[compared["measure"] == "evoked_hz"].reset_index(drop=True),
             "spread": spread,
             "latency": latency,
-            "course": pd.DataFrame(courses),
+            "course": course,
             "rhythm": rhythm,
             "response": response,
         },
@@ -210,22 +206,39 @@ def _response(results: Results, person: str, c: Condition, seed: int) -> tuple[l
     return rows, evoked
 
 
-def _course_rows(person: str, condition: str, course: Floats, far: pd.Series) -> list[dict[str, Any]]:
+def _by_distance(course: Floats, far: pd.Series) -> dict[str, Floats]:
     """The evoked rate over time, in groups of regions by their distance from the stimulated ones."""
     order = far[far > 0].sort_values()
     groups = {"stimulated": list(far[far == 0].index)}
-    for k, part in enumerate(np.array_split(np.array(order.index), 4), 1):
-        groups[f"{('nearest', 'near', 'far', 'farthest')[k - 1]} quarter"] = list(part)
-    rows = []
-    for group, names in groups.items():
-        at = np.flatnonzero(far.index.isin(names))
-        line = course[:, at].mean(axis=1)
-        rows += [
-            {"person": person, "condition": condition, "group": f"{condition}: {group}", "evoked_hz": float(v),
-             "time_ms": (k - _BEFORE) * _BIN_S * 1e3}
-            for k, v in enumerate(line)
-        ]  # fmt: skip
-    return rows
+    for k, part in enumerate(np.array_split(np.array(order.index), 4)):
+        groups[f"{('nearest', 'near', 'far', 'farthest')[k]} quarter"] = list(part)
+    return {group: course[:, far.index.isin(names)].mean(axis=1) for group, names in groups.items()}
+
+
+def _course_rows(person: str, condition: str, lines: dict[str, Floats]) -> list[dict[str, Any]]:
+    return [
+        {
+            "person": person,
+            "condition": condition,
+            "group": group,
+            "time_ms": (k - _BEFORE) * _BIN_S * 1e3,
+            "hz": float(v),
+        }
+        for group, line in lines.items()
+        for k, v in enumerate(line)
+    ]
+
+
+def _panels(course: pd.DataFrame, sham: pd.DataFrame) -> tuple[pd.DataFrame, tuple[str, ...]]:
+    """One column for each condition with pulses, with the sham beside each; mean over people."""
+    if course.empty:
+        return course, ()
+    at = ["group", "time_ms"]
+    wide = course.pivot_table(index=at, columns="condition", values="hz", sort=False)
+    if len(sham):
+        same = sham.groupby(at, sort=False)["hz"].mean()
+        wide = pd.concat([wide, pd.DataFrame(dict.fromkeys(wide, same))])
+    return wide.reset_index(), tuple(str(name) for name in wide)
 
 
 def _latency_rows(
@@ -299,75 +312,20 @@ def _spread(latency: pd.DataFrame) -> pd.DataFrame:
             found = spearmanr(known["distance"], known["latency_ms"])
             rho, p = float(found.statistic), float(found.pvalue)
         row |= {"median_latency_ms": float(known["latency_ms"].median()) if len(known) else np.nan}
-        rows.append(row | {"rho": rho, "p": p})
+        rows.append(row | {"rho": rho, "p": p, "rho_elsewhere": _elsewhere(latency, known, rho)})
     return pd.DataFrame(rows)
 
 
-def _answer(compared: pd.DataFrame, spread: pd.DataFrame) -> str:
-    rates = compared[(compared["measure"] == "evoked_hz") & (compared["where"] == "others")]
-    felt = [str(row["condition"]) for row in rates.to_dict("records") if row["p_holm"] < 0.05]
-    said = f"Regions that are not stimulated answer to: {', '.join(felt) if felt else 'nothing that can be told'}."
-    for row in spread.to_dict("records"):
-        if np.isfinite(row["rho"]):
-            said += (
-                f" {row['condition']}: {row['answered']} of {row['regions']} others rise, after "
-                f"{row['median_latency_ms']:.0f} ms in the median; latency against distance along the connectome: rank "
-                f"correlation {row['rho']:+.2f} (p = {row['p']:.2g})."
-            )
-    return said
-
-
-def _claims(compared: pd.DataFrame, spread: pd.DataFrame) -> tuple[Claim, ...]:
-    made = []
-    sham = [row for row in compared.to_dict("records") if row["condition"] == "sham" and row["measure"] == "evoked_hz"]
-    control = f"sham {sham[0]['difference']:+.3f} Hz" if sham else ""
-    for row in compared.to_dict("records"):
-        if row["where"] != "others" or row["measure"] != "evoked_hz" or row["condition"] == "sham":
-            continue
-        p, ours = float(row["p_holm"]), f"{row['difference']:+.3f} Hz in the first 300 ms"
-        test = f"t over {row['units']} matched units, Holm"
-        numbers = (p, float(row["effect"]), float(row["effect_low"]), float(row["effect_high"]))
-        words = f"{row['condition']}: the rest of the brain answers"
-        made.append(
-            Claim(words, "shown for another model, without figures", ours, verdict(p, row["difference"] > 0), test,
-                  *numbers, control)
-        )  # fmt: skip
-    for row in spread.to_dict("records"):
-        if np.isfinite(row["rho"]):
-            seen = verdict(float(row["p"]), bool(row["rho"] > 0))
-            test = f"Spearman over {row['answered']} regions (which are not independent)"
-            words, ours = f"{row['condition']}: farther regions answer later", f"rank correlation {row['rho']:+.2f}"
-            made.append(Claim(words, "not published", ours, seen, test, float(row["p"]), float(row["rho"])))
-    return tuple(made)
-
-
-def _charts() -> tuple[Chart, ...]:
-    return (
-        Chart(
-            "stimulate-course", "What a pulse evokes", "curve", "course", "time_ms", ("evoked_hz",), "group", _LABELS,
-            caption="Rate minus that of the unstimulated control with the same noise, mean over pulses, members and "
-            "seeds; regions in quarters of their distance along the connectome.",
-            alt="Evoked rate against time for the stimulated and for nearer and farther regions.",
-        ),
-        Chart(
-            "stimulate-latency", "How fast it spreads", "scatter", "latency", "distance", ("latency_ms",), "condition",
-            _LABELS, log_x=True,
-            caption="One point per region that rises 4 standard deviations above its baseline for two bins of 10 ms.",
-            alt="Latency of every region against its distance along the connectome.",
-        ),
-        Chart(
-            "stimulate-answers", "Who answers", "forest", "compared_rates", "condition", ("difference",), "where",
-            {"difference": "evoked rate in the first 300 ms, Hz"}, reference={"difference": (0.0, "none")},
-            caption="Mean over matched units with the 95 % bootstrap interval.",
-            alt="One row per condition with the evoked rate of stimulated and of other regions.",
-        ),
-        Chart(
-            "stimulate-rhythm", "Who follows a rhythm", "scatter", "rhythm", "distance", ("gain",), "condition",
-            _LABELS, caption="Amplitude of the rate at the stimulus frequency, above that of the control; one point "
-            "per region and seed.",
-            alt="Amplitude at the stimulation frequency against distance along the connectome.",
-        ),
-    )  # fmt: skip
+def _elsewhere(latency: pd.DataFrame, known: pd.DataFrame, rho: float) -> float:
+    """The same correlation with the distance from where another condition stimulates: the control of place."""
+    if not np.isfinite(rho):
+        return float("nan")
+    own = known.set_index("region")
+    for _, part in latency[latency["person"] == own["person"].iloc[0]].groupby("condition", sort=False):
+        other = part.set_index("region")["distance"].reindex(own.index)
+        if not np.allclose(other, own["distance"]):
+            return float(other.corr(own["latency_ms"], method="spearman"))
+    return float("nan")
 
 
 EXPERIMENT = Experiment(

@@ -1,8 +1,9 @@
-"""A person of known truth for experiments: the recording is the BOLD of a network whose lesion and drive are known."""
+"""A person of known truth for experiments: the recording is that of a network of known lesion, connectome and drive."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from twinbrain.data.subject import Subject
 from twinbrain.drive import Drive
 from twinbrain.experiment.setup import setup_of
 from twinbrain.observe import to_regions
+from twinbrain.rewire_brain import rewire_brain
 from twinbrain.rules import EdgeRule
 from twinbrain.simulate import simulate
 
@@ -64,21 +66,29 @@ def slow_drive(
 def simulated_person(
     study: Study,
     *,
+    person: Subject | None = None,
     rules: Sequence[EdgeRule] = (),
+    rewire: str = "none",
+    share: float = 1.0,
+    strongest: float = 0.2,
     drive: Drive | None = None,
     neurons: int = 0,
     volumes: int = 200,
     cache: Path,
     seed: int = 99,
 ) -> Subject:
-    """Return the study's person with a recording that a network of known truth made.
+    """Return a person with a recording that a network of known truth made; the connectome is told as it was.
 
     Parameters
     ----------
     study
         Whose person, working point and inputs are used.
+    person
+        Data of the person, instead of the study's subject.
     rules
         The planted lesion.
+    rewire, share, strongest
+        The planted rewiring, as in a :class:`~twinbrain.experiment.design.Condition`.
     drive
         The planted drive; default: :func:`slow_drive` of the study's inputs.
     neurons
@@ -95,10 +105,12 @@ def simulated_person(
     >>> simulated_person.__kwdefaults__["volumes"]
     200
     """
-    setup = setup_of(study, cache)
-    person, tr = setup.ready.person, setup.ready.repetition_time_s
+    setup = setup_of(study, cache, person=person)
+    made, tr = setup.ready.person, setup.ready.repetition_time_s
     planted = drive if drive is not None else slow_drive(setup.inputs, volumes, tr, seed=seed)
     network = setup.base(neurons, seed=seed)
+    if rewire != "none":
+        network = replace(network, brain=rewire_brain(network.brain, rewire, share, strongest=strongest, seed=seed))
     run = simulate(
         network.scaled(rules=tuple(rules)),
         drive=planted,
@@ -108,14 +120,14 @@ def simulated_person(
         threads=study.execution.threads,
     )
     return Subject.from_arrays(
-        person.connectome,
-        person.regions,
+        made.connectome,
+        made.regions,
         {"rest": to_regions(run.bold).values},
         repetition_time_s=tr,
-        grey_matter=person.grey_matter,
-        positions=person.positions,
-        lengths=person.lengths,
-        laminar=person.laminar,
-        name=f"simulated {person.name}",
-        provenance={"recording": f"simulated by twinbrain, seed {seed}, {len(rules)} rules"},
+        grey_matter=made.grey_matter,
+        positions=made.positions,
+        lengths=made.lengths,
+        laminar=made.laminar,
+        name=f"simulated {made.name}",
+        provenance={"recording": f"simulated by twinbrain, seed {seed}, {len(rules)} rules, rewired: {rewire}"},
     )

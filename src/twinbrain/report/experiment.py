@@ -142,11 +142,16 @@ def _cell(value: Any) -> str:
     return str(value)
 
 
+def _driven(scores: Mapping[str, Any]) -> str:
+    sets = scores.get("input_sets", 1)
+    return listed(scores["inputs"]) if sets == 1 else f"each of {sets} sets of inputs by itself"
+
+
 def _methods(scores: Mapping[str, Any]) -> Section:
     section = Section("methods", "How it was done")
     section.say(
         f"The network has the loop gain {number(scores['loop_gain'])} (a dash: it was not calibrated), and the drive "
-        f"of {listed(scores['inputs'])} was fitted to the recording; both are the same in all "
+        f"of {_driven(scores)} was fitted to the recording; both are the same in all "
         "conditions, unless a condition says otherwise. Twins have other wiring and noise than the fit. All conditions "
         "of one seed share wiring and noise, so that differences are paired. Every run is free, "
         f"{scores['members']} runs per cell differ in noise alone and their scores are averaged. "

@@ -19,6 +19,7 @@ __all__ = ["draw"]
 _WIDTH = 9.4
 _LINES = (style.TWIN, style.INPUT, style.FORECAST, "#CC79A7", style.RECORDED, "#E69F00", "#56B4E9", style.MUTED)
 _MARKS = "osD^vPX*"
+_MOST_MARKS = 30  # on a line
 
 
 def draw(chart: Mapping[str, Any], table: pd.DataFrame) -> Figure:
@@ -65,6 +66,12 @@ def _curve(chart: Mapping[str, Any], table: pd.DataFrame) -> Figure:
             axis.set_xscale("log")
             if chart["kind"] == "curve":
                 _label_values(axis, table[chart["x"]])
+            else:
+                axis.xaxis.set_major_formatter("{x:g}")
+                axis.xaxis.set_minor_formatter("{x:g}")
+        if chart.get("log_y"):
+            axis.set_yscale("symlog", linthresh=0.1)
+            axis.yaxis.set_major_formatter("{x:g}")
     if len(groups) > 1 or chart["reference"]:
         style.legend_above(figure, list(axes[: len(columns)]), 4)
     return figure
@@ -90,7 +97,7 @@ def _line(axis: Axes, chart: Mapping[str, Any], part: pd.DataFrame, y: str, name
         x,
         part[y].to_numpy(np.float64),
         color=colour,
-        marker=_MARKS[k % len(_MARKS)],
+        marker=_MARKS[k % len(_MARKS)] if len(part) <= _MOST_MARKS or not joined else "",
         markersize=3.8,
         linewidth=1.3 if joined else 0.0,
         label=name or None,
