@@ -21,13 +21,13 @@ from twinbrain.experiment.runner import run_experiment
 VOLUMES = 40
 
 
-def small_person(name: str) -> Subject:
-    """Twelve pairs of regions with places and a recording of 60 volumes; for the task, 20 scored sounds."""
+def small_person(name: str, volumes: int = 60) -> Subject:
+    """Twelve pairs of regions with places and a recording; for the task, 20 scored sounds."""
     anatomy = small_anatomy()
     if name == "task":
         return auditory_person(anatomy, trials=20, seed=3).subject
     rng = np.random.Generator(np.random.Philox(key=7))
-    noise = rng.normal(size=(80, len(NAMES)))
+    noise = rng.normal(size=(volumes + 20, len(NAMES)))
     series = np.stack([np.convolve(column, np.hanning(15), "same")[10:-10] for column in noise.T], axis=1)
     places = rng.normal(size=(len(NAMES), 3)) * 40
     return Subject.from_arrays(

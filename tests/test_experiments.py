@@ -291,55 +291,66 @@ def test_planted_effects_are_found_and_others_at_the_level() -> None:
     assert false <= 4  # of 20 at 5 %: more has a probability below 0.3 %
 
 
-@pytest.mark.slow
-def test_a_planted_lesion_is_recovered_from_a_simulated_person(place: Path, tmp_path: Path) -> None:
-    """Twin truth: the recording is that of a lesioned network; its lesion, and no other, makes twins more alike."""
+INPUTS = ("Heschl_L", "Heschl_R", "Thalamus_L", "Thalamus_R", "Calcarine_L", "Calcarine_R")
+
+
+def found_in_truth(name: str, plan: Design, folder: Path, **planted: Any) -> Any:
+    """Twin truth: a person whose recording a network made, larger and wired otherwise than any twin, is examined."""
     from twinbrain.experiment.twin_truth import simulated_person
 
-    base, planted = study(place, neurons=2000), CUT
-    truth = simulated_person(base, rules=planted, cache=place / "cache", volumes=200, seed=99)
-    assert set(truth.bold) == {"rest"}
-    longer = msgspec.structs.replace(base.assimilation, volumes=150)
-    plan = design(seeds=(1, 2, 3, 4, 5, 6))
-    found = runner.run_experiment(
-        "lesion", msgspec.structs.replace(base, assimilation=longer), tmp_path / "out", design=plan,
-        people={"": truth}, processes=1, cache=place / "cache", progress=False,
-    )  # fmt: skip
-    watched = found.tables["groups"].set_index(["condition", "where"])
-    assert watched.loc[("cut", "watched"), "difference"] > 0
-    assert watched.loc[("cut", "watched"), "p_holm"] < 0.05
-    assert watched.loc[("other noise", "watched"), "p_holm"] > 0.05
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(1800)
-def test_a_rewired_person_is_told_from_one_that_is_not(tmp_path: Path) -> None:
-    """Twin truth: people of one measured connectome; one of them is in truth wired to the nearest regions."""
-    from twinbrain.experiment.twin_truth import simulated_person
-
-    inputs = ["Heschl_L", "Heschl_R", "Thalamus_L", "Thalamus_R", "Calcarine_L", "Calcarine_R"]
-    base = demonstration(inputs, neurons=4_800, members=1, volumes=200)
     change = msgspec.structs.replace
+    base = demonstration(INPUTS, neurons=4_800, members=1, volumes=200)
     base = change(
         base,
         calibration=change(base.calibration, neurons_per_region=100),
         assimilation=change(base.assimilation, neurons=2_400, repeats=1),
     )
-    moved = {"rewire": "nearest", "share": 1.0, "strongest": 0.4}
-    rows = (Condition(name="P = 0"), Condition(name="P = 1", control="P = 0", **moved))  # type: ignore[arg-type]
+    cache = folder / "cache"
+    person = simulated_person(base, person=small_person(name, 240), neurons=24_000, volumes=240, cache=cache, **planted)
+    out = folder / ("planted" if planted else "plain")
+    return runner.run_experiment(
+        name, base, out, design=plan, people={"": person}, processes=1, cache=cache, progress=False
+    ).tables
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_a_planted_lesion_is_recovered_from_a_simulated_person(tmp_path: Path) -> None:
+    """The lesion a person has makes twins more alike, the same lesion in a twin of an intact person less; no other."""
+    near = ["Rolandic_Oper_L", "Rolandic_Oper_R"]
+    cut = (EdgeRule(source=["Heschl_L", "Heschl_R"], target=near, reach="long_range"),)
+    rows = (
+        Condition(name="intact"),
+        Condition(name="other noise", control="intact", noise=1),
+        Condition(name="cut", control="intact", rules=cut),
+        Condition(name="random", control="intact", like="cut"),
+    )
+    plan = design(conditions=rows, seeds=(1, 2, 3, 4, 5, 6), settings={"watched": near})
+    watched = {}
+    for planted in (True, False):
+        tables = found_in_truth("lesion", plan, tmp_path, **({"rules": cut} if planted else {}))
+        watched[planted] = tables["groups"].query("where == 'watched'").set_index("condition")
+    for planted, table in watched.items():
+        assert table.loc["cut", "p_holm"] < 0.05, watched
+        assert (table.loc["cut", "difference"] > 0) is planted, watched
+        assert table.loc["other noise", "p_holm"] > 0.05, watched
+        assert table.loc["random", "p_holm"] > 0.05, watched
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_a_rewired_person_is_told_from_one_that_is_not(tmp_path: Path) -> None:
+    """People of one measured connectome; one of them is in truth wired to the nearest regions."""
+    moved: dict[str, Any] = {"rewire": "nearest", "share": 1.0, "strongest": 0.4}
+    rows = (Condition(name="P = 0"), Condition(name="P = 1", control="P = 0", **moved))
     plan = Design(experiment="rewiring", conditions=rows, seeds=(1, 2, 3, 4))
     found = {}
-    for truth in ({}, moved):
-        person = simulated_person(
-            base, person=small_person("rewiring"), neurons=24_000, volumes=240, cache=tmp_path / "cache", **truth
-        )  # type: ignore[arg-type]
-        result = runner.run_experiment(
-            "rewiring", base, tmp_path / str(bool(truth)), design=plan, people={"": person}, processes=1,
-            cache=tmp_path / "cache", progress=False,
-        )  # fmt: skip
-        found[bool(truth)] = result.tables["compared"].set_index("condition").loc["P = 1"]
-    assert found[False]["difference"] < 0 < found[True]["difference"], found
-    assert found[False]["p"] < 0.05 > found[True]["p"], found
+    for planted in (True, False):
+        tables = found_in_truth("rewiring", plan, tmp_path, **(moved if planted else {}))
+        found[planted] = tables["compared"].set_index("condition").loc["P = 1"]
+    for planted, row in found.items():
+        assert row["p"] < 0.05, found
+        assert (row["difference"] > 0) is planted, found
 
 
 # ---- the experiments themselves --------------------------------------------------------------------------------------
