@@ -113,6 +113,21 @@ def test_ridge_of_a_part_equals_that_part_of_the_whole() -> None:
     assert np.corrcoef(shifted.sel(region="c")[5:-5], whole.sel(region="c")[5:-5])[0, 1] < 0.5
 
 
+def test_ridge_does_not_learn_from_bridged_volumes() -> None:
+    x = label(noise(500, 3) @ np.array([[1, 0.5, 0.5], [0, 1, 0.5], [0, 0, 1.0]]), "abc")
+    other = x.copy(deep=True)
+    lost = np.r_[120:140, 260:275]
+    other[lost, 2] = x[lost, 2].values[::-1]  # same mean and spread, another course: as a bridge would have
+    present = np.ones(500, dtype=bool)
+    present[lost] = False
+    a, b = (ridge_from_inputs(series, ["a", "b"], present=present) for series in (x, other))
+    assert np.abs(a - b).max() < 1e-12
+    a, b = (ridge_from_inputs(series, ["a", "b"]) for series in (x, other))
+    assert np.abs(a - b).max() > 1e-3
+    with pytest.raises(InputError, match=r"present has shape \(3,\), expected one value for each of 500 volumes"):
+        ridge_from_inputs(x, ["a"], present=[True] * 3)
+
+
 def test_ridge_refuses_a_recording_too_short_for_its_gaps() -> None:
     x = label(noise(80, 3), "abc")
     with pytest.raises(InputError, match="80 recorded volumes are too few for 5 blocks with gaps of 12 s"):

@@ -103,7 +103,9 @@ def _predictions(
         "ideal_linear": ideal_linear(recorded, inputs, connectome, k=k).to_numpy() if connectome is not None else None,
     }
     try:
-        predictions["ridge_from_inputs"] = ridge_from_inputs(pair.whole, inputs, at=recorded).to_numpy()
+        predictions["ridge_from_inputs"] = ridge_from_inputs(
+            pair.whole, inputs, at=recorded, present=pair.present
+        ).to_numpy()
     except InputError as error:  # a short recording limits one baseline, not the comparison
         predictions["ridge_from_inputs"] = None
         notes.append(f"ridge_from_inputs is not defined: {error}")

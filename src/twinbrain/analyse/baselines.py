@@ -152,6 +152,7 @@ def ridge_from_inputs(
     inputs: Sequence[str],
     *,
     at: xr.DataArray | None = None,
+    present: npt.ArrayLike | None = None,
     lags: int = 3,
     blocks: int = 5,
     gap_s: float = 12.0,
@@ -176,6 +177,9 @@ def ridge_from_inputs(
         The part to predict, (time, region), its times among those of ``recorded`` to half a repetition time.
         It may be filtered by itself, so that the prediction has the same edges as the series it is held
         against. Default: all of ``recorded``.
+    present
+        (time,) which volumes of ``recorded`` were measured; the others are bridged (scrubbed), and neither weights
+        nor penalty are learnt from them. Default: all.
     lags
         Largest shift of the inputs, volumes, both ways. Default 3.
     blocks
@@ -214,6 +218,9 @@ def ridge_from_inputs(
         )
     if position.min() < 0 or position.max() >= len(z):
         raise InputError("the part to predict reaches beyond the recorded times, expected times inside; cut it.")
+    measured = np.ones(len(z), dtype=np.bool_) if present is None else np.asarray(present, dtype=np.bool_)
+    if measured.shape != (len(z),):
+        raise InputError(f"present has shape {measured.shape}, expected one value for each of {len(z)} volumes.")
     edges = np.linspace(0, len(z), blocks + 1).astype(np.int64)
     gap = int(np.ceil(gap_s / step))
     features, response = _lagged(z[:, is_input], lags), z[:, ~is_input]
@@ -223,7 +230,7 @@ def ridge_from_inputs(
         rows = np.flatnonzero((position >= edges[fold]) & (position < edges[fold + 1]))
         if not len(rows) or is_input.all():
             continue
-        outer = _away_from(len(z), edges, fold, gap)
+        outer = measured & _away_from(len(z), edges, fold, gap)
         following = (fold + 1) % blocks
         inner = outer & _away_from(len(z), edges, following, gap)
         held = outer & _inside(len(z), edges, following)

@@ -83,7 +83,7 @@ class Results:
         Returns
         -------
         DataFrame, DataFrame
-            One row per cell: person, condition, seed, neurons, in_degree, members, volumes, bold_pcc_inputs,
+            One row per cell: person, condition, seed, neurons, in_degree, members, volumes (scored), bold_pcc_inputs,
             bold_pcc_noninputs (mean over regions, correlation over time), fc_pcc, fc_rms, fc_fnorm_per_n, fc_mean,
             rate_hz and noise_sd, signal_sd (of BOLD over regions without input: between members, and of what they
             share; NaN with one member); ran_away: whether the mean rate is over `AWAY` times that of the working
@@ -104,15 +104,15 @@ class Results:
         bold = data["bold"].astype(np.float64)
         runs = [bold.mean("member")] if pooled else [bold.isel(member=m) for m in range(bold.sizes["member"])]
         pairs = [align(run, passed, discard=min(DISCARD, run.sizes["time"] // 4), silent=True) for run in runs]
+        there = pairs[0].scored  # scrubbed volumes were bridged for the filter; they are no measurement
+        target = np.asarray(pairs[0].recorded)[there]
+        series = [np.asarray(p.simulated)[there] for p in pairs]
         names = [str(x) for x in pairs[0].recorded["region"].values]
         is_input = input_mask(names, [i for i in inputs if i in names])
-        pcc = np.mean([pearson(np.asarray(p.simulated), np.asarray(p.recorded)) for p in pairs], axis=0)
-        recorded = as_matrix(correlation_matrix(np.asarray(pairs[0].recorded)), names)
+        pcc = np.mean([pearson(run, target) for run in series], axis=0)
+        recorded = as_matrix(correlation_matrix(target), names)
         fc = pd.DataFrame(
-            [
-                compare_connectivity(as_matrix(correlation_matrix(np.asarray(p.simulated)), names), recorded)
-                for p in pairs
-            ]
+            [compare_connectivity(as_matrix(correlation_matrix(run), names), recorded) for run in series]
         ).mean()
         free = ~is_input
         row: dict[str, Any] = {
@@ -122,7 +122,7 @@ class Results:
             "neurons": int(data.attrs["neurons"]),
             "in_degree": float(data.attrs["in_degree"]),
             "members": bold.sizes["member"],
-            "volumes": pairs[0].recorded.sizes["time"],
+            "volumes": len(target),
             "bold_pcc_inputs": float(pcc[is_input].mean()) if is_input.any() else np.nan,
             "bold_pcc_noninputs": float(pcc[free].mean()) if free.any() else np.nan,
             **{key: float(fc[key]) for key in ("fc_pcc", "fc_rms", "fc_fnorm_per_n", "fc_mean")},
