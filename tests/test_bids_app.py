@@ -116,6 +116,9 @@ def test_the_374_regions_and_16_043_voxels_of_the_published_brain(tmp_path: Path
     assert names["Thalamus_L"] == names["Hippocampus_L"] == {"E", "I"}
     assert len(names["Primary_Visual_Cortex_L"]) == 8
     assert 1.9e8 < network.synapses < 2.1e8
+    study = participant_study(tmp_path / "bids", "01", BidsOptions(settings=("twin.members=2",)))
+    assert (study.assimilation.neurons, study.twin.neurons) == (374 * 160, 374 * 1000)
+    assert (study.assimilation.method, study.twin.members, study.calibration.margin) == ("inverse", 2, False)
 
 
 # ---- the command -----------------------------------------------------------------------------------------------------
@@ -213,6 +216,7 @@ def test_sizes_follow_the_person() -> None:
     assert study.assimilation.neurons == 24 * 160
     assert study.twin.neurons == 24 * 1000
     assert study.assimilation.volumes == 100
+    assert (study.assimilation.method, study.twin.members, study.calibration.margin) == ("esmda", 2, True)
     assert participant_study(folder, "01", BidsOptions(settings=("twin.neurons=7",))).twin.neurons == 7
     assert participants(folder) == ("01",)
     assert participants(folder, ["sub-01"]) == ("01",)

@@ -28,6 +28,8 @@ from twinbrain.assimilate.calibrate import _search, region_counterpart
 from twinbrain.assimilate.linear import propagate, region_projection
 from twinbrain.assimilate.mean_field import isolated_response, mean_field
 from twinbrain.assimilate.trial import fit_gain
+from twinbrain.config import Study, study_from_dict
+from twinbrain.experiment.stages import _tries, calibrated
 from twinbrain.neuron import NeuronParameters
 
 
@@ -318,3 +320,39 @@ def test_other_circuits_degrees_and_levels(what: dict[str, Any], gain: float) ->
     assert found.returns
     if "neurons" in what:
         assert found.settings["recentred_rate_hz"] == pytest.approx(4.0, abs=0.06)
+
+
+# --- what a study leaves open ---------------------------------------------------------------------------------------
+
+
+def open_study(**calibration: Any) -> Study:
+    tables = {"margin": False, "neurons_per_region": 50, **calibration}
+    return study_from_dict(
+        {"assimilation": {"inputs": ["r0", "r1"]}, "calibration": tables, "execution": {"threads": 1}}
+    )
+
+
+def test_what_a_study_names_is_not_changed() -> None:
+    made = network(conductances(0.0037, 0.5, 0.006))
+    assert _tries(open_study(), made) == [(None, None), (0.8, None), (0.8, 0.68), (0.8, 0.56)]
+    assert _tries(open_study(nmda_share=0.6), made) == [(0.6, None), (0.6, 0.68), (0.6, 0.56)]
+    assert _tries(open_study(loop_gain=0.7), made) == [(None, 0.7), (0.8, 0.7)]
+    assert _tries(open_study(nmda_share=0.6, loop_gain=0.7), made) == [(0.6, 0.7)]
+    assert _tries(open_study(), network(conductances(0.0037, 0.8, 0.006))) == [(None, None), (None, 0.68), (None, 0.56)]
+
+
+@pytest.mark.slow
+def test_what_a_study_leaves_open_gives_way_until_the_network_holds() -> None:
+    weak = network(conductances(0.0023, 0.5, 0.0025, (0.35, 0.15, 0.5)))
+    told: list[int] = []
+    found = calibrated(open_study(), weak, lambda done, total: told.append(done))
+    assert found.settings["nmda_share"] == 0.8
+    assert found.settings["loop_gain"] == 0.68
+    assert found.loop_gain == pytest.approx(0.68, abs=0.08)
+    assert found.settings["refused"].count("calibrate: bistable") == 2
+    assert told == sorted(told)
+    assert WorkingPoint.from_dataset(found.to_dataset(), weak).settings["refused"] == found.settings["refused"]
+    with pytest.raises(InputError, match=r"bistable, .*; found so down to a loop gain of 0.93, NMDA up to 0.8: set"):
+        calibrated(open_study(loop_gain=0.93), weak)
+    with pytest.raises(InputError, match=r"^calibrate: bistable, (?!.*found so)"):
+        calibrated(open_study(loop_gain=0.93, nmda_share=0.5), weak)

@@ -28,6 +28,7 @@ _DEMO = Study()
 
 _FIT_NEURONS = 160  # per region in each network of the ensemble; as many as in the demonstration
 _TWIN_NEURONS = 1000  # per region in the free run
+_MANY_REGIONS = 150  # above it, what is only repetition (30 members, a second free run) would take hours
 
 
 @dataclass(frozen=True)
@@ -43,8 +44,9 @@ class BidsOptions:
     settings
         ``table.key=value`` each, as ``--set``.
     scaled
-        Scale the networks to the number of regions, and take fewer volumes if the run is shorter; what ``settings`` or
-        a study file name stays.
+        Scale the networks to the number of regions, and take fewer volumes if the run is shorter; with more than 150
+        regions, leave out what is only repetition: ``inverse`` instead of ``esmda``, one free run, no search for the
+        gain at which the network breaks. What ``settings`` or a study file name stays.
     task, session, space, atlas, label_table, connectome, weighting
         Which of several runs, sessions, spaces, atlases and connectomes.
     level
@@ -247,11 +249,27 @@ def _scaled(study: Study, settings: Sequence[str]) -> Study:
     fit, twin, laminar = study.assimilation, study.twin, study.laminar
     bold = person.bold.get(study.subject.run)
     volumes = fit.volumes if bold is None else min(fit.volumes, bold.sizes["time"] - fit.first_volume)
-    return msgspec.structs.replace(
+    study = msgspec.structs.replace(
         study,
         assimilation=msgspec.structs.replace(fit, neurons=_FIT_NEURONS * regions, volumes=max(volumes, 20)),
         twin=msgspec.structs.replace(twin, neurons=_TWIN_NEURONS * regions),
         laminar=msgspec.structs.replace(laminar, neurons=_TWIN_NEURONS * regions),
+    )
+    return study if regions <= _MANY_REGIONS else _once(study, regions)
+
+
+def _once(study: Study, regions: int) -> Study:
+    """Every network as large as it should be, but run once: no ensemble, one free run, no breaking point."""
+    _LOG.info(
+        "%d regions: fitted by the inverse (no posterior spread), one free run, no search for the breaking point; to "
+        "have them: --set assimilation.method=esmda --set twin.members=2 --set calibration.margin=true",
+        regions,
+    )
+    return msgspec.structs.replace(
+        study,
+        calibration=msgspec.structs.replace(study.calibration, margin=False),
+        assimilation=msgspec.structs.replace(study.assimilation, method="inverse"),
+        twin=msgspec.structs.replace(study.twin, members=1),
     )
 
 

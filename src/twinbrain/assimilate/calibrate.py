@@ -24,9 +24,10 @@ from twinbrain.brain import Brain
 from twinbrain.errors import InputError, nearest
 from twinbrain.network import Network
 
-__all__ = ["calibrate", "recentre", "region_counterpart"]
+__all__ = ["LOOP_GAINS", "calibrate", "recentre", "region_counterpart"]
 
-_GAINS = {"canonical": 0.8, "laminar": 0.65}
+LOOP_GAINS = {"canonical": 0.8, "laminar": 0.65}
+"""Loop gain that is asked for by default, by circuit."""
 _LARGEST = 250_000  # neurons up to which the network's own size is simulated to remove its offset
 
 
@@ -217,7 +218,7 @@ def _search(
         )
     if not 0.2 <= rate_hz <= 20:
         raise InputError(f"rate_hz: found {rate_hz:g}, expected a spontaneous rate of 0.2 to 20 Hz; about 4 is usual")
-    gain = _GAINS[network.circuit] if loop_gain is None else float(loop_gain)
+    gain = LOOP_GAINS[network.circuit] if loop_gain is None else float(loop_gain)
     if not 0 < gain < 1:
         raise InputError(f"loop_gain: found {gain:g}, expected above 0 and below 1 (critical); 0.65 to 0.8 is usual")
     if nmda_share is not None and not 0 <= nmda_share <= 1:

@@ -21,7 +21,7 @@ from twinbrain.errors import InputError
 from twinbrain.network import Network
 from twinbrain.neuron import ParameterSet
 
-__all__ = ["Centre", "Search", "bare"]
+__all__ = ["Centre", "NotHeldError", "Search", "bare"]
 
 Float = NDArray[np.float64]
 Int = NDArray[np.int64]
@@ -43,11 +43,15 @@ def bare(network: Network, parameters: ParameterSet | None = None) -> Network:
     return replace(network, parameters=chosen, long_range_gain=None, conductance_scaling=None)
 
 
-class JumpError(InputError):
+class NotHeldError(InputError):
+    """The network has no low asynchronous state that it would come back to; a lower gain or more NMDA may help."""
+
+
+class JumpError(NotHeldError):
     """The rate jumps over the target."""
 
 
-class NoGainError(InputError):
+class NoGainError(NotHeldError):
     """No gain can be measured, because the network leaves the low asynchronous state."""
 
 
@@ -180,7 +184,7 @@ class Search:
         first = self.with_gain(self.gain)
         worst = max((f.synchrony() for f in self.fields(first)), key=lambda risk: risk.gain)
         if worst.gain >= 1:
-            raise InputError(
+            raise NotHeldError(
                 f"calibrate: synchronous, at a loop gain of {self.gain:g} the mean field oscillates at "
                 f"{worst.frequency_hz:.0f} Hz (gain of the fast loop {worst.gain:.2f}, expected below {FAST_LIMIT}); "
                 + self.way_out()
@@ -369,7 +373,7 @@ class Search:
                 return
             if self.answer.gain * 0.97 < self.gain - _GAIN_SLACK:
                 out = self.way_out() if end == "synchronous" else self.way_back()
-                raise InputError(f"calibrate: {sentence}; {out}")
+                raise NotHeldError(f"calibrate: {sentence}; {out}")
             self.settle(0.97 * self.lever)
             self.refuse()
 

@@ -489,12 +489,23 @@ def _compare(job: _Job) -> tuple[dict[str, Any], pd.DataFrame]:
     if "laminar" in job.groups:
         aside = job.groups["laminar"].attrs
         found += activity_warnings("laminar run", aside["mean_rate_hz"], aside["fano"])
+    if job.point is not None and "refused" in job.point.settings:
+        found.append(_gave_way(job.point))
     if fit.attrs.get("warning", "none") != "none":
         found.append(f"filter: {fit.attrs['warning']}")
     for sentence in found:
         _LOG.warning("%s", sentence)
     scores["warnings"] = found
     return scores, similarity.table
+
+
+def _gave_way(point: WorkingPoint) -> str:
+    """Say that the defaults of the calibration did not hold, and what was taken instead."""
+    used = point.settings
+    return (
+        f"calibration: its defaults were refused ({used['refused']}); taken: nmda_share {used['nmda_share']:g}, "
+        f"loop_gain {used['loop_gain']:g}."
+    )
 
 
 def _analyse(job: _Job) -> dict[str, pd.DataFrame]:

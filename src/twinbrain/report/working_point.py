@@ -46,6 +46,13 @@ def working_point(reading: Reading) -> Section:
         f"end. The Fano factor of the whole brain's spikes in 4 ms is {words.decimals(fano)} (below 10: asynchronous). "
         f"A region's rate moves by 1 Hz for a current of {words.number(attrs.get('slope'))}."
     )
+    if "setting_refused" in attrs:
+        section.say(
+            f"The defaults of the calibration were refused ({attrs['setting_refused']}). Taken instead: "
+            f"{100 * words.as_float(attrs.get('setting_nmda_share')):.0f} % of the excitatory charge in NMDA and a "
+            f"loop gain of {words.decimals(attrs.get('setting_loop_gain'), 2)}: with a lower gain the inputs reach "
+            "the other regions less."
+        )
     section.say(_margin_sentence(data))
     offset = words.as_float(attrs.get("twin_offset_hz"))
     if np.isfinite(offset):
