@@ -323,6 +323,9 @@ def test_check_of_a_study_estimates_and_runs_nothing(
     assert re.search(r"estimate, assimilation, 45 s: 4,000 neurons x 30 members, .* synapses: about .* GB", said)
     assert "estimate, free run, 48 s: 20,000 neurons x 2 members" in said
     assert "What the study would need" in (tmp_path / "c.html").read_text(encoding="utf-8")
+    study.write_text(study.read_text().replace("volumes = 50", 'volumes = 50\nmethod = "inverse"'))
+    assert main(["check", str(study)]) == 0
+    assert "estimate, assimilation, 179 s: 4,000 neurons x 1 member, " in capsys.readouterr().out
 
 
 def test_a_study_of_a_bids_folder_prepares_the_same_brain() -> None:

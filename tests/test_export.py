@@ -105,6 +105,13 @@ def quiet_network(circuit: str, parameters: str, neurons: int = 10_000) -> tb.Ne
 def test_an_independent_script_gives_the_same_spikes(tmp_path: Path, circuit: str, parameters: str) -> None:
     network = quiet_network(circuit, parameters)
     write_sonata(network, tmp_path, seed=5)
+    read = libsonata.CircuitConfig.from_file(str(tmp_path / "circuit_config.json"))
+    assert read.node_population("brain").size == 10_000
+    edges = read.edge_population("brain_to_brain")
+    assert edges.size == network.synapses
+    targets, sources = network.wire().target_major()
+    assert np.array_equal(edges.target_nodes(edges.select_all()), targets)
+    assert np.array_equal(edges.source_nodes(edges.select_all()), sources)
     ours = Simulation(network, seed=5)
     ours.record_spikes(np.arange(10_000))
     ours.advance(50)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
+import xarray as xr
 
 from twinbrain import Brain, Drive, InputError, Interrupted, Network, Record, Subject, parameter_set, simulate
 from twinbrain.engine import Simulation
@@ -303,6 +305,22 @@ def test_a_default_network_is_asynchronous_at_a_low_rate() -> None:
     synchronous = parameter_set("nsr").changed(g_ampa=0.0045)
     burst = simulate(Network(Brain.from_subject(person), neurons=6000, seed=1, parameters=synchronous), 2.0)
     assert burst.fano() > 100
+
+
+def test_a_slow_change_of_all_rates_is_no_synchrony() -> None:
+    person = Subject.from_arrays(np.ones((3, 3)) - np.eye(3), ["a", "b", "c"])
+    run = simulate(Network(Brain.from_subject(person), neurons=300, in_degree=20, seed=1), 0.8)
+    assert run.totals is not None
+    time_s = np.arange(60_000) / 1000
+    rng = np.random.Generator(np.random.Philox(key=1))
+
+    def fano_at(rhythm_hz: float) -> float:  # 100,000 neurons of 4 Hz whose rate moves by a third
+        counts = rng.poisson(400 * (1 + 0.3 * np.sin(2 * np.pi * rhythm_hz * time_s)))
+        like = xr.DataArray(counts[None], dims=("member", "interval"), attrs=run.totals.attrs)
+        return replace(run, totals=like).fano()
+
+    assert fano_at(0.03) < 2
+    assert fano_at(8.0) > 50
 
 
 @pytest.mark.parametrize(

@@ -276,7 +276,9 @@ def _once(study: Study, regions: int) -> Study:
 def _check_memory(study: Study, ready: Prepared, limit_gb: float | None) -> None:
     if limit_gb is None:
         return
-    plans = [("assimilation", ready.network, study.assimilation.members), ("twin", ready.twin, study.twin.members)]
+    fit = study.assimilation
+    members = 1 if fit.method == "inverse" else fit.members  # the inverse takes its networks one by one
+    plans = [("assimilation", ready.network, members), ("twin", ready.twin, study.twin.members)]
     if ready.laminar is not None:
         plans.append(("laminar", ready.laminar, 1))
     for name, network, members in plans:

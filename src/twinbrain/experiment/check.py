@@ -173,8 +173,10 @@ def plans_of(study: Study, ready: Prepared) -> list[tuple[str, str]]:
 
     threads, fit = check_threads(study.execution.threads), study.assimilation
     seconds = ready.repetition_time_s
+    one_by_one = fit.method == "inverse"  # networks of one member after another, instead of one of many members
+    members, repeats = (1, fit.repeats * max(fit.corrections, 1)) if one_by_one else (fit.members, 1)
     plans = [
-        ("assimilation", ready.network, (fit.volumes + fit.warm_up) * seconds, fit.members),
+        ("assimilation", ready.network, (fit.volumes + fit.warm_up) * seconds * repeats, members),
         ("free run", ready.twin, (fit.volumes + study.twin.warm_up) * seconds, study.twin.members),
     ]
     if ready.laminar is not None:

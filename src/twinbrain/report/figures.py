@@ -202,7 +202,7 @@ def connectivity_figure(
         spaced = style.spread_labels(middles, 0.04 * len(order))
         labels = [label for label, _, _ in blocks]
         axis.set_yticks(spaced, labels if place == 0 else [""] * len(labels), fontsize=7)
-        axis.set_xticks(middles, labels, fontsize=7, rotation=90)
+        axis.set_xticks(spaced, labels, fontsize=7, rotation=90)
         axis.tick_params(length=0)
         for _, start, _ in blocks[1:]:
             axis.axhline(start - 0.5, color="white", linewidth=0.7)
