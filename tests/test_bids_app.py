@@ -111,6 +111,11 @@ def test_the_374_regions_and_16_043_voxels_of_the_published_brain(tmp_path: Path
     inside = np.char.startswith(np.array(brain.regions), "Primary_Visual_Cortex")[brain.region_index]
     factor = planted.voxel_density / planted.voxel_density[inside].mean()
     assert np.allclose(brain.in_degree_factor, np.clip(factor, *IN_DEGREE_BOUNDS), atol=1e-5)
+    visual = np.char.startswith(np.array(read.regions), "Primary_Visual_Cortex")
+    density = planted.synaptic_density
+    exact = np.clip(density / density[visual].mean(), *IN_DEGREE_BOUNDS)
+    assert np.array_equal(tb.Brain.from_subject(read, level="region").in_degree_factor, exact)
+    assert np.abs(np.clip(density / density.mean(), *IN_DEGREE_BOUNDS) - exact).max() > 0.05
     network = tb.Network(brain, neurons=2_000_000, in_degree=100, circuit="laminar", seed=1)
     names = network.populations.groupby("region")["name"].agg(set)
     assert names["Thalamus_L"] == names["Hippocampus_L"] == {"E", "I"}
