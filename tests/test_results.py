@@ -45,7 +45,7 @@ class Made(Results):
 
 def scored(recorded: xr.DataArray, run: xr.DataArray) -> pd.Series:
     design = Design(experiment="lesion", conditions=(Condition(name="twin"),), seeds=(1,))
-    setups: dict[str, Setup | Any] = {"": SimpleNamespace(name="one")}
+    setups: dict[str, Setup | Any] = {"": SimpleNamespace(name="one", point=None)}
     cells, regions = Made(design, setups, Path(), recorded, run).similarity()
     assert len(regions) == 5
     return cells.iloc[0]
