@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
@@ -25,17 +23,6 @@ def person() -> tb.Subject:
         return load_surface_sample(folder, repetition_time_s=1.4)
     except InputError as error:
         pytest.skip(str(error))
-
-
-def make_surface_table() -> ModuleType:
-    """The script behind docs/surface_person.md."""
-    place = Path(__file__).parents[1] / "docs" / "make_surface_table.py"
-    spec = importlib.util.spec_from_file_location("make_surface_table", place)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def test_a_missing_package_is_named(tmp_path: Path) -> None:
@@ -114,30 +101,3 @@ def test_single_vertices_are_fitted(person: tb.Subject, nodes: bool) -> None:
     assert np.isfinite(fit.drive.values).all()
     assert float(fit.drive.values.std("time").min()) > 0
     assert fit.forecast.sizes["region"] == (18_715 if nodes else 68)
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(3600)
-def test_a_calibrated_brain_follows_single_vertices(person: tb.Subject) -> None:
-    """What the page does with 1,495 vertices and 200 volumes, with every tenth of them and 80."""
-    found = make_surface_table().fitted(person, volumes=80, neurons=5, in_degree=50, repeats=1, every=10)
-    assert found["fitted_vertices"] == 150
-    assert found["share_at_bounds"] < 0.05
-    assert 3 < found["twin_rate_hz"] < 8
-    scores = found["vertices_free_run"]
-    assert scores["pcc_inputs"] > 0.3
-    assert abs(scores["shifted_pcc_inputs"]) < 0.2
-    assert scores["pcc_others"] < 0.5 * scores["pcc_inputs"], "five neurons carry little onward, and that is said"
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(1800)
-def test_without_calibration_it_runs_away_and_is_refused(person: tb.Subject) -> None:
-    brain = tb.Brain.from_subject(person, level="voxel", partners=20)
-    assert person.voxels is not None
-    inputs = [n for n in brain.voxels if n.startswith("L_pericalcarine")][::2]
-    network = tb.Network(brain, 37_430, 20, "canonical", seed=1, neurons_by="equal")
-    with pytest.raises(InputError, match=r"the network fires at \d+ Hz, expected above 0 and below .*; calibrate"):
-        tb.assimilate(
-            network, person.voxels.node_bold("rest"), inputs, method="inverse", repeats=1, volumes=20, threads=1
-        )
