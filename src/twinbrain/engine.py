@@ -14,7 +14,7 @@ from twinbrain.errors import InputError, nearest
 from twinbrain.kernels.deliver import make_advance
 from twinbrain.kernels.initial import make_initial
 from twinbrain.kernels.random import derive_key
-from twinbrain.kernels.slots import BATCH, SCRATCH, SlotMap
+from twinbrain.kernels.slots import SCRATCH, SlotMap
 from twinbrain.kernels.update import BLOCK, PARAMETERS, ROW_OU, ROW_V, STRIDE
 from twinbrain.kernels.wiring import Wiring
 from twinbrain.links import Links, choose_wiring, tile_blocks
@@ -166,7 +166,9 @@ class Simulation:
         layout = self.layout
         widest = int(np.diff(self._blocks).max())
         block_bytes = layout.n_ports * BLOCK * np.dtype(layout.arrival_type).itemsize
-        tile = tile_blocks(widest, block_bytes, self._parts == 1 and isinstance(self.wiring, Wiring))
+        stored = isinstance(self.wiring, Wiring)
+        pushed = not stored or self._delays is not None
+        tile = tile_blocks(widest, block_bytes, alone=stored and self._parts == 1, pushed=pushed)
         return (
             aligned((layout.n_ports, tile * BLOCK + 16), layout.arrival_type),
             aligned((BLOCK,), np.float32),
@@ -174,7 +176,6 @@ class Simulation:
             aligned((BLOCK,), np.uint8),
             aligned((layout.n_rows * STRIDE if layout.half else 0,), np.float32),
             aligned((SCRATCH,), np.uint32),
-            aligned((BATCH,), np.float64),
         )
 
     def _row_of(self, name: str) -> int:

@@ -32,7 +32,9 @@ TILE_BYTES = 1024 * 1024
 #: Arrival sums of a whole member up to which one thread adds stored lists without buckets.
 ALONE_BYTES = 1536 * 1024
 
-_MOST_TILES = 16  # of a thread: with more, the runs of a list would be too short, and their table too large
+#: Most tiles of a thread. Stored lists are cut by tile: with more, their runs would be too short and the table of cuts
+#: too large. Events that are pushed one by one only need the ends of all buckets in the second-level cache.
+_MOST_TILES, _MOST_BUCKETS = 16, 2048
 
 _WAYS = ("auto", "stored", "procedural")
 
@@ -92,14 +94,16 @@ def _check_wiring(wiring: Wiring | SlotMap, network: Network) -> None:
         )
 
 
-def tile_blocks(widest: int, block_bytes: int, alone: bool) -> int:
+def tile_blocks(widest: int, block_bytes: int, *, alone: bool, pushed: bool) -> int:
     """Return how many blocks make a tile, for parts of up to ``widest`` blocks and so many bytes of sums per block.
 
-    ``alone`` says that one part holds the whole member and its lists are stored: then one tile may be larger.
+    ``alone`` says that one part holds the whole member and its lists are stored: then one tile may be larger;
+    ``pushed`` that events go to their buckets one by one (procedural wiring, delays).
     """
     if alone and widest * block_bytes <= ALONE_BYTES:
         return widest
-    return -(-widest // min(_MOST_TILES, -(-widest * block_bytes // TILE_BYTES)))
+    most = _MOST_BUCKETS if pushed else _MOST_TILES
+    return -(-widest // min(most, -(-widest * block_bytes // TILE_BYTES)))
 
 
 class Links:
@@ -172,9 +176,7 @@ class Links:
             own = np.flatnonzero(wiring.target == source)
             own_gain[source[own]] = wiring.gain[own]
         wires = (
-            wiring.ins, wiring.inverse, wiring.spaces, wiring.pointer, wiring.target, wiring.start, wiring.shift,
-            wiring.gain, wiring.moved_pointer, wiring.moved_source, wiring.moved_target, wiring.moved_bits, place,
-            straddles, own_gain,
+            *wiring.arrays, place, straddles, own_gain,
             (a.voxel.astype(np.int32), np.zeros((0, 0), np.uint16), np.zeros((0, 3)), 1.0, 1) if delays is None else
             (a.voxel.astype(np.int32), delays.matrix, delays.positions, delays.mm_per_step, delays.most),
         )  # fmt: skip

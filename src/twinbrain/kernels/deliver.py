@@ -71,11 +71,11 @@ def make_advance(R: tuple[int, ...], procedural: bool, two_weights: bool, bits: 
     @njit(nogil=True, boundscheck=False, error_model="numpy", cache=True)
     def advance(
         part, threads, blocks, begin, steps, first_step, substeps, n_neurons, state, scale, flying, acc, z, q, fired,
-        whole, slots, divide, c, table, k0, k1, wires, arenas, population_first, sign, voxel_of, ports, spikes,
+        whole, slots, c, table, k0, k1, wires, arenas, population_first, sign, voxel_of, ports, spikes,
         n_spikes, counter, counts, voxel_counts, recorded, record_step, record_id, n_recorded, sampled, samples
     ):  # fmt: skip
         state, flying, acc, z, q, fired, whole = borrow((state, flying, acc, z, q, fired, whole))
-        slots, divide, c, table, wires, arenas = borrow((slots, divide, c, table, wires, arenas))
+        slots, c, table, wires, arenas = borrow((slots, c, table, wires, arenas))
         population_first, sign, spikes, n_spikes = borrow((population_first, sign, spikes, n_spikes))
         b0 = blocks[part]
         b1 = blocks[part + 1]
@@ -94,7 +94,7 @@ def make_advance(R: tuple[int, ...], procedural: bool, two_weights: bool, bits: 
             n_spikes[step % ring, part] = read_bits(flying[step % depth], first, limit, spikes[step % ring, part])
         flat = acc.reshape(-1)
         alone = arenas[4].shape[2] == 0  # stored lists are added at once
-        delayed = not procedural and wires[2].shape[1] > 0
+        delayed = not procedural and wires[2].size > 0
         buckets = arenas[4].shape[2] // threads * part
         asked = 0
         for d in range(depth, 0, -1):
@@ -102,7 +102,7 @@ def make_advance(R: tuple[int, ...], procedural: bool, two_weights: bool, bits: 
             of_step, n = spikes[step % ring, part], n_spikes[step % ring, part]
             if procedural:
                 room = send(
-                    of_step, n, step, d, d == depth, part, slots, divide, ports, acc.shape[1], two_weights, sign, wires,
+                    of_step, n, step, d, d == depth, part, slots, ports, acc.shape[1], two_weights, sign, wires,
                     arenas
                 )  # fmt: skip
                 asked = max(asked, room)
@@ -151,7 +151,7 @@ def make_advance(R: tuple[int, ...], procedural: bool, two_weights: bool, bits: 
                 if procedural:
                     sent, of = add_near(
                         spikes[last_step, part], sent, n_spikes[last_step, part], stop * _B, start * _B, acc.shape[1],
-                        flat, slots, divide, ports, two_weights, sign, wires, of
+                        flat, slots, ports, two_weights, sign, wires, of
                     )  # fmt: skip
                 for b in range(start, stop):
                     at = b * _B
@@ -190,7 +190,7 @@ def make_advance(R: tuple[int, ...], procedural: bool, two_weights: bool, bits: 
             n_spikes[now, part] = k
             if procedural:
                 arenas[6][now, part] = send(
-                    out, k, first_step + s, 1, False, part, slots, divide, ports, acc.shape[1], two_weights, sign,
+                    out, k, first_step + s, 1, False, part, slots, ports, acc.shape[1], two_weights, sign,
                     wires, arenas
                 )  # fmt: skip
             elif delayed:

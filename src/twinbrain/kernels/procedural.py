@@ -33,31 +33,33 @@ from twinbrain.kernels.slots import (
     to_positions,
     to_targets,
 )
+from twinbrain.kernels.sync import prefetch
 from twinbrain.kernels.wiring import weigh
 
 __all__ = ["add_near", "send"]
 
+_LOW = U64(0xFFFFFFFF)
 _PLAIN = {"nogil": True, "boundscheck": False, "error_model": "numpy"}
 
 
 @njit(**_PLAIN)
-def resolve(z, divide, n, e, ins, inverse, spaces, pointer, target, start, shift):
+def resolve(z, n, e, ins, spaces, pointer, start, ends):
     """Turn the first n out-slots of space e in the scratch space into targets and random bits."""
     whole = (n + LANES - 1) // LANES * LANES
     a = pointer[e]
     b = pointer[e + 1]
     to_positions(z, n, spaces[e])
     to_pairs(z, whole, start[a:b])
-    to_targets(z, whole, divide, ins, inverse, target[a:b], shift[a:b])
+    to_targets(z, whole, ins, ends[a:b])
 
 
 @njit(**INLINE)
 def send_batch(
-    z, divide, n, e, step, age, part, port, two_weights, ins, inverse, spaces, pointer, target, start, shift, gains,
-    place, voxel_of, matrix, positions, mm_per_step, most, pages, following, head, tail, count, used
+    z, n, e, step, age, part, port, two_weights, ins, spaces, pointer, start, ends, gains, place, voxel_of, matrix,
+    positions, mm_per_step, most, pages, following, head, tail, count, used
 ):  # fmt: skip
     """Send the synapses of n out-slots to the buckets of their targets' tiles, at the step when they are due."""
-    resolve(z, divide, n, e, ins, inverse, spaces, pointer, target, start, shift)
+    resolve(z, n, e, ins, spaces, pointer, start, ends)
     a = pointer[e]
     ring = count.shape[0]
     if most == 1:  # all are due at the next step
@@ -76,7 +78,7 @@ def send_batch(
         t = z[T + i]
         k = a + np.int64(z[PAIR + i])
         g = np.int64(gains[k]) if gains.shape[0] > 0 else 256
-        lag = steps_between(voxel_of[target[k]], home, matrix, positions, mm_per_step, most)
+        lag = steps_between(voxel_of[np.int64(ends[k] & _LOW)], home, matrix, positions, mm_per_step, most)
         if g == 0 or t == z[SOURCE + i] or lag < age:
             continue
         slot = (step + lag) % ring
@@ -89,7 +91,7 @@ def send_batch(
 
 @njit(**INLINE)
 def send(
-    spikes, n_spikes, step, age, everything, part, z, divide, ports, row, two_weights, sign, wires, arenas
+    spikes, n_spikes, step, age, everything, part, z, ports, row, two_weights, sign, wires, arenas
 ):  # fmt: skip
     """Generate the distant synapses of a thread's own spikes (ascending), and all of voxels that straddle tiles.
 
@@ -98,8 +100,8 @@ def send(
     free, or ``everything``. Returns 0, or the number of events that an arena should hold if it is too small; then
     nothing is sent.
     """
-    ins, inverse, spaces, pointer, target, start, shift, gains, moved_pointer, moved_source = wires[:10]
-    moved_target, moved_bits, place, straddles, own_gain, (voxel_of, matrix, positions, mm_per_step, most) = wires[10:]
+    ins, spaces, pointer, start, ends, gains, moved_pointer, moved_source, moved_target, moved_bits = wires[:10]
+    place, straddles, own_gain, (voxel_of, matrix, positions, mm_per_step, most) = wires[10:]
     pages, following, head, tail, count, used, _ = arenas
     ring = count.shape[0]
     empty(step, everything, part, arenas)
@@ -127,6 +129,12 @@ def send(
         stop = m + 1
         while stop < n_spikes and np.int64(spikes[stop]) < first + size:
             stop += 1
+        if stop < n_spikes:
+            r = q + 1
+            while np.int64(spikes[stop]) >= np.int64(ins[r, FIRST]) + np.int64(ins[r, SIZE]):
+                r += 1
+            for k in range(pointer[2 * r + 1], pointer[2 * r + 2], 16):  # to be searched next
+                prefetch(start, k)
         home = straddles[q] != 0 and age == 1
         for side in range(0 if home else 1, 2):
             e = 2 * q + side
@@ -145,16 +153,15 @@ def send(
                     x += size
                     if n == BATCH:
                         send_batch(
-                            z, divide, n, e, step, age, part, port, two_weights, ins, inverse, spaces, pointer, target,
-                            start, shift, gains, place, voxel_of, matrix, positions, mm_per_step, most, pages,
-                            following, head, tail, count, used
+                            z, n, e, step, age, part, port, two_weights, ins, spaces, pointer, start, ends, gains,
+                            place, voxel_of, matrix, positions, mm_per_step, most, pages, following, head, tail, count,
+                            used
                         )  # fmt: skip
                         n = 0
             if n > 0:
                 send_batch(
-                    z, divide, n, e, step, age, part, port, two_weights, ins, inverse, spaces, pointer, target,
-                    start, shift, gains, place, voxel_of, matrix, positions, mm_per_step, most, pages,
-                    following, head, tail, count, used
+                    z, n, e, step, age, part, port, two_weights, ins, spaces, pointer, start, ends, gains, place,
+                    voxel_of, matrix, positions, mm_per_step, most, pages, following, head, tail, count, used
                 )  # fmt: skip
         if home and own_gain[q] != 0:
             port = U32(np.int64(ports[0] if sign[q] > 0 else ports[2]) * row)
@@ -177,10 +184,10 @@ def send(
 
 @njit(**INLINE)
 def near_batch(
-    z, divide, n, e, port, origin, acc, gains, two_weights, ins, inverse, spaces, pointer, target, start, shift
+    z, n, e, port, origin, acc, gains, two_weights, ins, spaces, pointer, start, ends
 ):  # fmt: skip
     """Add the synapses of n out-slots inside a voxel to the arrival sums of the tile that holds it."""
-    resolve(z, divide, n, e, ins, inverse, spaces, pointer, target, start, shift)
+    resolve(z, n, e, ins, spaces, pointer, start, ends)
     kind = acc.dtype.type
     half = np.int64(acc.itemsize * 4)
     a = pointer[e]
@@ -196,13 +203,13 @@ def near_batch(
 
 
 @njit(**INLINE)
-def add_near(spikes, m, n_spikes, limit, origin, row, acc, z, divide, ports, two_weights, sign, wires, q):
+def add_near(spikes, m, n_spikes, limit, origin, row, acc, z, ports, two_weights, sign, wires, q):
     """Generate and add the synapses inside their voxels of a thread's own spikes from m on, below neuron ``limit``.
 
     ``origin`` is the first neuron of the tile, q a population not after that of spike m. Returns (m, q) to go on from.
     """
-    ins, inverse, spaces, pointer, target, start, shift, gains, moved_pointer = wires[:9]
-    moved_source, moved_target, moved_bits, _, straddles, own_gain, _ = wires[9:]
+    ins, spaces, pointer, start, ends, gains, moved_pointer, moved_source, moved_target, moved_bits = wires[:10]
+    _, straddles, own_gain, _ = wires[10:]
     kind = acc.dtype.type
     half = np.int64(acc.itemsize * 4)
     while m < n_spikes and np.int64(spikes[m]) < limit:
@@ -231,14 +238,12 @@ def add_near(spikes, m, n_spikes, limit, origin, row, acc, z, divide, ports, two
                 x += size
                 if n == BATCH:
                     near_batch(
-                        z, divide, n, 2 * q, port, U32(origin), acc, gains, two_weights, ins, inverse, spaces,
-                        pointer, target, start, shift
+                        z, n, 2 * q, port, U32(origin), acc, gains, two_weights, ins, spaces, pointer, start, ends
                     )  # fmt: skip
                     n = 0
         if n > 0:
             near_batch(
-                z, divide, n, 2 * q, port, U32(origin), acc, gains, two_weights, ins, inverse, spaces, pointer,
-                target, start, shift
+                z, n, 2 * q, port, U32(origin), acc, gains, two_weights, ins, spaces, pointer, start, ends
             )  # fmt: skip
         o = moved_pointer[q]
         for k in range(m, stop):

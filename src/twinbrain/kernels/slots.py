@@ -40,6 +40,7 @@ from twinbrain.kernels.bijection import (
 )
 from twinbrain.kernels.random import INLINE, U32, U64, derive_key, philox_numpy, source_checksum, wide_vectors
 from twinbrain.kernels.search import search16
+from twinbrain.kernels.sync import prefetch
 from twinbrain.parallel import run_threads
 
 __all__ = ["Anatomy", "Gains", "SlotMap", "build_map"]
@@ -53,8 +54,11 @@ KEY, BASE, BITS, SLOTS, FIRST, DEGREE, SIZE, HOP = range(8)
 #: Slots that are resolved together, the length of the inner loops, and the rows of the scratch space.
 BATCH, LANES = 512, 32
 _ROW = BATCH + 16  # equal places of two rows must not have the same low address bits
-X, PAIR, R_KEY, R_BASE, R_BITS, R_SLOTS, R_FIRST, T, W, SOURCE = (k * _ROW for k in range(10))
-SCRATCH = 10 * _ROW
+X, PAIR, R_KEY, R_BASE, R_BITS, R_SLOTS, R_FIRST, R_DEGREE, T, W, SOURCE = (k * _ROW for k in range(11))
+SCRATCH = 11 * _ROW
+
+#: Most pairs of a space that are compared one by one instead of being searched: those inside a voxel.
+_FEW = 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,14 +90,14 @@ class SlotMap:
     ----------
     ins : ndarray uint32 (P, 8)
         Key, a, m and slots of the in-space; first neuron, in-degree, neurons, and c_p.
-    inverse : ndarray (P,)
-        1 / in-degree.
     spaces : ndarray uint32 (2 P, 4)
         Key, a, m and slots of the out-spaces.
     pointer : ndarray int64 (2 P + 1,)
         The pairs of space e are ``pointer[e] ... pointer[e + 1] - 1``, in order of the target population.
-    target, start, shift : ndarray uint32 (E,)
-        Target population, first out-position, and what to add (mod 2^32) to an out-position to get the in-position.
+    start : ndarray uint32 (E,)
+        First out-position of the pair.
+    ends : ndarray uint64 (E,)
+        Target population (low half), and what to add (mod 2^32) to an out-position to get the in-position (high half).
     gain : ndarray uint16 (E,) or (0,)
         Gain of the pair in 1/256, if there are rules.
     moved_pointer : ndarray int64 (P + 1,)
@@ -105,12 +109,10 @@ class SlotMap:
     """
 
     ins: NDArray[np.uint32]
-    inverse: NDArray[np.float64]
     spaces: NDArray[np.uint32]
     pointer: NDArray[np.int64]
-    target: NDArray[np.uint32]
     start: NDArray[np.uint32]
-    shift: NDArray[np.uint32]
+    ends: NDArray[np.uint64]
     gain: NDArray[np.uint16]
     moved_pointer: NDArray[np.int64]
     moved_source: NDArray[np.uint32]
@@ -122,9 +124,19 @@ class SlotMap:
     def arrays(self) -> tuple[NDArray[Any], ...]:
         """The arrays in the order in which the kernels take them."""
         return (
-            self.ins, self.inverse, self.spaces, self.pointer, self.target, self.start, self.shift, self.gain,
+            self.ins, self.spaces, self.pointer, self.start, self.ends, self.gain,
             self.moved_pointer, self.moved_source, self.moved_target, self.moved_bits,
         )  # fmt: skip
+
+    @property
+    def target(self) -> NDArray[np.uint32]:
+        """Target population of every pair."""
+        return (self.ends & _LOW).astype(np.uint32)
+
+    @property
+    def shift(self) -> NDArray[np.uint32]:
+        """What to add to an out-position of every pair to get the in-position."""
+        return (self.ends >> U64(32)).astype(np.uint32)
 
     @property
     def nbytes(self) -> int:
@@ -166,7 +178,7 @@ class SlotMap:
 def _make_pairs(checksum: int) -> Any:
     @njit(**_SLOW)
     def pairs(
-        fill, pointer, slots, target, start, shift, r0, r1, size, first, in_degree, local, voxel, voxel_population,
+        fill, pointer, slots, start, ends, r0, r1, size, first, in_degree, local, voxel, voxel_population,
         kind, sources, sign, projecting, partner_pointer, partner, partner_share
     ):  # fmt: skip
         """Count (or fill) the pairs of every out-space; returns -1, or a population without a source.
@@ -198,9 +210,8 @@ def _make_pairs(checksum: int) -> Any:
                     e = 2 * q + (voxel[q] != voxel[p])
                     if fill:
                         i = pointer[e]
-                        target[i] = U32(p)
                         start[i] = U32(slots[e])
-                        shift[i] = U32(done - slots[e])
+                        ends[i] = U64(p) | (U64(U32(done - slots[e])) << U64(32))
                     pointer[e] += 1
                     slots[e] += amount[k]
                     done += amount[k]
@@ -210,14 +221,14 @@ def _make_pairs(checksum: int) -> Any:
 
 
 @njit(**_SLOW)
-def _pair_gains(pointer, target, chosen, wanted, near, far, gain, out):
+def _pair_gains(pointer, ends, chosen, wanted, near, far, gain, out):
     """Write the product of the gains of all rules that select a pair, in 1/256."""
     for e in range(pointer.shape[0] - 1):
         for i in range(pointer[e], pointer[e + 1]):
             g = 1.0
             for k in range(gain.shape[0]):
                 reach = far[k] if e & 1 else near[k]
-                if reach and chosen[k, e >> 1] and wanted[k, target[i]]:
+                if reach and chosen[k, e >> 1] and wanted[k, np.int64(ends[i] & _LOW)]:
                     g *= gain[k]
             out[i] = np.uint16(min(np.floor(g * 256.0 + 0.5), 65535.0))
 
@@ -248,55 +259,77 @@ def to_pairs(z, n, start):
     """Find the pair (counted from the space's first) of each of the first n positions; n is a whole number of lanes."""
     wide_vectors()
     count = start.shape[0]
-    if count <= 12:
-        for c in range(0, n, LANES):
-            s = z[c:]
-            for i in range(LANES):
-                s[PAIR + i] = U32(0)
-            for k in range(1, count):
-                edge = start[k]
-                for i in range(LANES):
-                    s[PAIR + i] = U32(s[PAIR + i] + U32(s[X + i] >= edge))
+    if count > _FEW:
+        for i in range(0, n, 16):
+            search16(z, np.int64(X + i), np.int64(PAIR + i), start, np.int64(count))
         return
-    for i in range(0, n, 16):
-        search16(z, np.int64(X + i), np.int64(PAIR + i), start, np.int64(count))
+    a, b, c, d = _edge(start, 1), _edge(start, 2), _edge(start, 3), _edge(start, 4)
+    e, f, g = _edge(start, 5), _edge(start, 6), _edge(start, 7)
+    for i in range(n):
+        x = z[X + i]
+        k = U32(U32(U32(x >= a) + U32(x >= b)) + U32(U32(x >= c) + U32(x >= d)))
+        z[PAIR + i] = U32(k + U32(U32(x >= e) + U32(U32(x >= f) + U32(x >= g))))
 
 
 @njit(**INLINE)
-def to_targets(z, n, divide, ins, inverse, target, shift):
-    """Turn positions and pairs into target neurons and 16 random bits each; n is a whole number of lanes."""
+def _edge(start, k):
+    """First position of the k-th pair; of one that is not there, a position that no slot has."""
+    return start[k] if k < start.shape[0] else U32(0xFFFFFFFF)
+
+
+@njit(**INLINE)
+def to_targets(z, n, ins, ends):
+    """Turn positions and pairs into target neurons and 16 random bits each; n is a whole number of lanes.
+
+    Pairs between voxels are seldom in a cache: they are asked for early, and so are the rows of ``ins`` they lead to.
+    """
     wide_vectors()
+    flat = ins.reshape(-1)
+    many = ends.shape[0] > _FEW
+    if many:
+        for i in range(n):
+            prefetch(ends, np.int64(z[PAIR + i]))
+    for i in range(n):
+        end = ends[U64(z[PAIR + i])]
+        z[T + i] = U32(end)
+        z[X + i] = U32(z[X + i] + U32(end >> U64(32)))
+        if many:
+            prefetch(flat, np.int64(U32(end)) * 8)
     for c in range(0, n, LANES):
         s = z[c:]
-        d = divide[c : c + LANES]
         for i in range(LANES):
-            k = U64(s[PAIR + i])
-            s[X + i] = U32(s[X + i] + shift[k])
-            p = U64(target[k])
-            s[R_KEY + i] = ins[p, U64(KEY)]
-            s[R_BASE + i] = ins[p, U64(BASE)]
-            s[R_BITS + i] = ins[p, U64(BITS)]
-            s[R_SLOTS + i] = ins[p, U64(SLOTS)]
-            s[R_FIRST + i] = ins[p, U64(FIRST)]
-            d[i] = inverse[p]
-        beyond = U32(0)
+            p = U64(s[T + i]) * U64(8)
+            s[R_KEY + i] = flat[p + U64(KEY)]
+            s[R_BASE + i] = flat[p + U64(BASE)]
+            s[R_BITS + i] = flat[p + U64(BITS)]
+            s[R_SLOTS + i] = flat[p + U64(SLOTS)]
+            s[R_FIRST + i] = flat[p + U64(FIRST)]
+            s[R_DEGREE + i] = flat[p + U64(DEGREE)]
+        _finish(s)
+
+
+@njit(**INLINE)
+def _finish(s):
+    """Turn the in-positions of the first lanes, with the numbers of their populations, into neurons and random bits."""
+    beyond = U32(0)
+    for i in range(LANES):
+        v = forward(s[X + i], s[R_KEY + i], s[R_BASE + i], s[R_BITS + i])
+        s[X + i] = v
+        beyond = U32(beyond | U32(v >= s[R_SLOTS + i]))
+    if beyond != 0:
         for i in range(LANES):
-            v = forward(s[X + i], s[R_KEY + i], s[R_BASE + i], s[R_BITS + i])
-            s[X + i] = v
-            beyond = U32(beyond | U32(v >= s[R_SLOTS + i]))
-        if beyond != 0:
-            for i in range(LANES):
-                s[X + i] = settle_forward(s[X + i], s[R_KEY + i], s[R_BASE + i], s[R_BITS + i], s[R_SLOTS + i])
-        for i in range(LANES):
-            s[W + i] = slot_bits(s[X + i], s[R_KEY + i])
-        for i in range(LANES):
-            s[T + i] = U32(s[R_FIRST + i] + U32(np.int32((np.float64(s[X + i]) + 0.5) * d[i])))
+            s[X + i] = settle_forward(s[X + i], s[R_KEY + i], s[R_BASE + i], s[R_BITS + i], s[R_SLOTS + i])
+    for i in range(LANES):
+        s[W + i] = slot_bits(s[X + i], s[R_KEY + i])
+    for i in range(LANES):
+        neuron = (np.float64(s[X + i]) + 0.5) * (1.0 / np.float64(s[R_DEGREE + i]))
+        s[T + i] = U32(s[R_FIRST + i] + U32(np.int32(neuron)))
 
 
 @cache
 def _make_moved(checksum: int) -> Any:
     @njit(**_SLOW)
-    def moved(p0, p1, capacity, source, to, bits, count, ins, inverse, spaces, pointer, target, start, shift):
+    def moved(p0, p1, capacity, source, to, bits, count, ins, spaces, pointer, start, ends):
         """List the self-connections of populations p0 ... p1 - 1, re-routed; returns how many there are."""
         if checksum < 0:  # never: it makes the checksum part of the compiled function
             return -2
@@ -311,10 +344,11 @@ def _make_moved(checksum: int) -> Any:
             first = np.int64(ins[p, FIRST])
             hop = np.int64(ins[p, HOP])
             per_size = 1.0 / neurons if neurons > 0 else 0.0
-            per_degree = inverse[p]
+            per_degree = 1.0 / np.float64(ins[p, DEGREE])
             for i in range(pointer[e], pointer[e + 1]):
-                if target[i] != p:
+                if np.int64(ends[i] & _LOW) != p:
                     continue
+                shift = U32(ends[i] >> U64(32))
                 y0 = np.int64(start[i])
                 y1 = np.int64(start[i + 1]) if i + 1 < pointer[e + 1] else np.int64(so)
                 for y in range(y0, y1, LANES):
@@ -322,7 +356,7 @@ def _make_moved(checksum: int) -> Any:
                     beyond = U32(0)
                     for k in range(LANES):
                         a = forward(U32(U32(y) + U32(k)), ko, ao, mo)
-                        b = forward(U32(U32(U32(y) + U32(k)) + shift[i]), ki, ai, mi)
+                        b = forward(U32(U32(U32(y) + U32(k)) + shift), ki, ai, mi)
                         z[k] = a
                         z[LANES + k] = b
                         beyond = U32(beyond | U32(U32(a >= so) | U32(b >= si)))
@@ -386,17 +420,17 @@ def build_map(anatomy: Anatomy, seed: int, two_weights: bool, threads: int = 1, 
     rounding = [U64(k) for k in derive_key(seed, "rounding")]
     pairs = _make_pairs(source_checksum())
     count, out_slots = np.zeros(2 * populations, np.int64), np.zeros(2 * populations, np.int64)
-    none = np.empty(0, np.uint32)
-    bad = pairs(False, count, out_slots, none, none, none, *rounding, *a.arrays())
+    none = np.empty(0, np.uint32), np.empty(0, np.uint64)
+    bad = pairs(False, count, out_slots, *none, *rounding, *a.arrays())
     if bad >= 0:
         raise ValueError(f"population {bad} has no possible source: its voxel holds no other neuron and no partner")
     if out_slots.max() > MAX_SLOTS:
         worst = int(out_slots.argmax())
         raise ValueError(f"population {worst // 2} sends {out_slots.max():,} synapses, above {MAX_SLOTS:,}")
     pointer = np.concatenate([[0], np.cumsum(count)])
-    target, start, shift = (np.empty(int(pointer[-1]), np.uint32) for _ in range(3))
+    start, ends = np.empty(int(pointer[-1]), np.uint32), np.empty(int(pointer[-1]), np.uint64)
     cursor, slots = pointer[:-1].copy(), np.zeros_like(out_slots)
-    pairs(True, cursor, slots, target, start, shift, *rounding, *a.arrays())
+    pairs(True, cursor, slots, start, ends, *rounding, *a.arrays())
 
     words = _keys(seed, "slots", 3 * populations)
     ins = np.zeros((populations, 8), np.uint32)
@@ -407,27 +441,22 @@ def build_map(anatomy: Anatomy, seed: int, two_weights: bool, threads: int = 1, 
     spaces[:, KEY], (spaces[:, BASE], spaces[:, BITS]), spaces[:, SLOTS] = (
         words[populations:, 0], radix(out_slots), out_slots
     )  # fmt: skip
-    inverse = 1.0 / a.in_degree
 
     gain = np.empty(0, np.uint16)
     if gains is not None and len(gains.gain):
-        gain = np.empty(len(target), np.uint16)
-        _pair_gains(pointer, target, gains.source, gains.target, gains.near, gains.far, gains.gain, gain)
+        gain = np.empty(len(ends), np.uint16)
+        _pair_gains(pointer, ends, gains.source, gains.target, gains.near, gains.far, gains.gain, gain)
 
-    moved_pointer, source, to, bits = _moved(ins, inverse, spaces, pointer, target, start, shift, threads)
-    return SlotMap(
-        ins, inverse, spaces, pointer, target, start, shift, gain, moved_pointer, source, to, bits, two_weights
-    )
+    moved_pointer, source, to, bits = _moved(ins, spaces, pointer, start, ends, threads)
+    return SlotMap(ins, spaces, pointer, start, ends, gain, moved_pointer, source, to, bits, two_weights)
 
 
 def _moved(
     ins: NDArray[np.uint32],
-    inverse: NDArray[np.float64],
     spaces: NDArray[np.uint32],
     pointer: NDArray[np.int64],
-    target: NDArray[np.uint32],
     start: NDArray[np.uint32],
-    shift: NDArray[np.uint32],
+    ends: NDArray[np.uint64],
     threads: int,
 ) -> tuple[NDArray[np.int64], NDArray[np.uint32], NDArray[np.uint32], NDArray[np.uint32]]:
     """Find the self-connections of all populations and return them re-routed, sorted by source then target."""
@@ -445,7 +474,7 @@ def _moved(
         capacity = int(expected + 10 * np.sqrt(expected)) + 64
         while True:
             lists = tuple(np.empty(capacity, np.uint32) for _ in range(3))
-            n = moved(p0, p1, capacity, *lists, count, ins, inverse, spaces, pointer, target, start, shift)
+            n = moved(p0, p1, capacity, *lists, count, ins, spaces, pointer, start, ends)
             if n <= capacity:
                 break
             capacity = n

@@ -149,8 +149,7 @@ def _out_degrees(ins, spaces, moved_source, moved_target, degree):
 def _make_lists(checksum: int) -> Any:
     @njit(**INLINE)
     def collect(
-        z, divide, n, e, first, keys, row_of, weight_of, m, two_weights, weight_bits, ins, inverse, spaces, pointer,
-        target, start, shift, gain
+        z, n, e, first, keys, row_of, weight_of, m, two_weights, weight_bits, ins, spaces, pointer, start, ends, gain
     ):  # fmt: skip
         """Resolve the n out-slots in the scratch space, append their synapses from place m; returns the new end."""
         a = pointer[e]
@@ -158,7 +157,7 @@ def _make_lists(checksum: int) -> Any:
         whole = (n + LANES - 1) // LANES * LANES
         to_positions(z, n, spaces[e])
         to_pairs(z, whole, start[a:b])
-        to_targets(z, whole, divide, ins, inverse, target[a:b], shift[a:b])
+        to_targets(z, whole, ins, ends[a:b])
         for i in range(n):
             row = z[SOURCE + i]
             g = np.int64(gain[a + z[PAIR + i]]) if gain.shape[0] > 0 else 256
@@ -173,15 +172,15 @@ def _make_lists(checksum: int) -> Any:
 
     @njit(**_SLOW)
     def lists(
-        j0, j1, z, divide, count, count_only, begin, targets, weights, two_weights, weight_bits, ins, inverse, spaces,
-        pointer, target, start, shift, gain, moved_pointer, moved_source, moved_target, moved_bits
+        j0, j1, z, count, count_only, begin, targets, weights, two_weights, weight_bits, ins, spaces, pointer, start,
+        ends, gain, moved_pointer, moved_source, moved_target, moved_bits
     ):  # fmt: skip
         """Write the lists of source neurons j0 ... j1 - 1 (or count them into ``begin``); returns the multapses."""
         if checksum < 0:  # never: it makes the checksum part of the compiled function
             return -1
-        z, divide, count, begin, targets, weights = borrow((z, divide, count, begin, targets, weights))
-        ins, inverse, spaces, pointer, target, start = borrow((ins, inverse, spaces, pointer, target, start))
-        shift, gain, moved_pointer = borrow((shift, gain, moved_pointer))
+        z, count, begin, targets, weights = borrow((z, count, begin, targets, weights))
+        ins, spaces, pointer, start, ends = borrow((ins, spaces, pointer, start, ends))
+        gain, moved_pointer = borrow((gain, moved_pointer))
         moved_source, moved_target, moved_bits = borrow((moved_source, moved_target, moved_bits))
         fill = np.zeros(_TOGETHER, np.int64)
         capacity: Any = 0
@@ -214,7 +213,7 @@ def _make_lists(checksum: int) -> Any:
             own_gain: Any = 256
             if gain.shape[0] > 0:
                 for i in range(pointer[2 * q], pointer[2 * q + 1]):
-                    if target[i] == q:
+                    if np.int64(ends[i] & U64(0xFFFFFFFF)) == q:
                         own_gain = np.int64(gain[i])
             extra = moved_pointer[q]
             for c in range(s0, s1, rows):
@@ -233,14 +232,14 @@ def _make_lists(checksum: int) -> Any:
                             x += size
                             if n == BATCH:
                                 m = collect(
-                                    z, divide, n, e, first + c, keys, row_of, weight_of, m, two_weights, weight_bits,
-                                    ins, inverse, spaces, pointer, target, start, shift, gain
+                                    z, n, e, first + c, keys, row_of, weight_of, m, two_weights, weight_bits, ins,
+                                    spaces, pointer, start, ends, gain
                                 )  # fmt: skip
                                 n = 0
                     if n > 0:
                         m = collect(
-                            z, divide, n, e, first + c, keys, row_of, weight_of, m, two_weights, weight_bits, ins,
-                            inverse, spaces, pointer, target, start, shift, gain
+                            z, n, e, first + c, keys, row_of, weight_of, m, two_weights, weight_bits, ins, spaces,
+                            pointer, start, ends, gain
                         )  # fmt: skip
                 while extra < moved_pointer[q + 1] and moved_source[extra] < first + c:
                     extra += 1
@@ -273,7 +272,7 @@ def _make_lists(checksum: int) -> Any:
 
 
 def _scratch() -> tuple[NDArray[Any], ...]:
-    return np.zeros(SCRATCH, np.uint32), np.zeros(BATCH), np.zeros(1 << 11, np.int64)
+    return np.zeros(SCRATCH, np.uint32), np.zeros(1 << 11, np.int64)
 
 
 def write_lists(slots: SlotMap, threads: int = 1) -> Wiring:
