@@ -10,18 +10,17 @@ from numba import njit
 
 from twinbrain import Brain, InputError, Network, Subject, parameter_set, simulate
 from twinbrain.engine import Simulation
-from twinbrain.kernels.half import Packing, functions_for
+from twinbrain.kernels.half import Packing, pack_block, unpack_block
 from twinbrain.kernels.random import U64
 
 N, STRIDE = 64, 80
 SCALE = np.array([-107.0, 1.0, 2.0**-10], np.float32)
-BEGIN, END, _, _ = functions_for(True, 3, N, STRIDE)
 
 
 @njit(nogil=True, error_model="numpy")
 def round_trip(s: Any, h: Any, words: Any, scale: Any, step: int) -> None:
-    END(s, h, words, scale, 0, step, U64(1), U64(2))
-    BEGIN(s, h, scale)
+    pack_block(s, h, words, scale, 3, N, STRIDE, 0, step, U64(1), U64(2))
+    unpack_block(s, h, scale, N, STRIDE)
 
 
 def block(seed: int = 0) -> np.ndarray:

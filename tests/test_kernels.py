@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import shutil
 import subprocess
@@ -90,3 +91,29 @@ def test_an_edited_kernel_is_compiled_anew(tmp_path: Path) -> None:
     second = run()
     assert second[0] != first[0]
     assert second[1] != first[1]
+
+
+ONE_STEP = """
+from twinbrain import Brain, Network, Subject
+from twinbrain.engine import Simulation
+from twinbrain.kernels.initial import make_initial
+from twinbrain.kernels.random import source_checksum
+from twinbrain.kernels.wiring import _make_lists
+brain = Brain.from_subject(Subject.from_arrays([[0.0, 1.0], [1.0, 0.0]], ["a", "b"], name="made up"))
+engine = Simulation(Network(brain, 400, seed=1))
+engine.advance(1)
+for kernel in (engine._advance, make_initial(), _make_lists(source_checksum())):
+    print(sum(kernel.stats.cache_hits.values()), sum(kernel.stats.cache_misses.values()))
+"""
+
+
+def test_a_second_process_finds_the_kernels_that_the_first_compiled(tmp_path: Path) -> None:
+    def run() -> list[str]:
+        done = subprocess.run(
+            [sys.executable, "-c", ONE_STEP], capture_output=True, text=True, check=True,
+            env=os.environ | {"NUMBA_CACHE_DIR": str(tmp_path)},
+        )  # fmt: skip
+        return done.stdout.splitlines()
+
+    assert run() == ["0 1"] * 3
+    assert run() == ["1 0"] * 3

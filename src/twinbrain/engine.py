@@ -202,7 +202,7 @@ class Simulation:
         get, parts = self.network.parameter, self.threads
         rows = get("reset_mv"), get("threshold_mv"), get("background_std")
         edges = np.linspace(0, self.n_blocks, parts + 1).astype(np.int64)
-        initial = make_initial(self.layout.half)
+        initial = make_initial()
         for k, member in enumerate(self.members):
             key = [np.uint64(x) for x in derive_key(self.seed, "initial", member)]
 

@@ -15,12 +15,12 @@ from numba import njit
 
 from twinbrain.kernels.borrow import borrow
 from twinbrain.kernels.buckets import add_bucket, add_events
-from twinbrain.kernels.half import functions_for
+from twinbrain.kernels.half import begin_block, end_block, potential_of
 from twinbrain.kernels.procedural import add_near, send
 from twinbrain.kernels.random import INLINE, source_checksum
 from twinbrain.kernels.stored import add_lists, send_late_lists, send_lists
 from twinbrain.kernels.sync import barrier
-from twinbrain.kernels.update import BLOCK, HALF, LOG_BLOCK, STRIDE, compact, spread, step_block
+from twinbrain.kernels.update import BLOCK, LOG_BLOCK, compact, spread, step_block
 
 __all__ = ["make_advance"]
 
@@ -65,7 +65,6 @@ def make_advance(R: tuple[int, ...], procedural: bool, two_weights: bool, bits: 
     thread has failed.
     """
     varying = 2 + sum(row >= 0 for row in R[:4])
-    begin_block, end_block, _, potential = functions_for(bool(R[HALF]), varying, BLOCK, STRIDE)
     R = (*R, source_checksum())  # not read: a kernel edited in any file of this room is compiled anew
 
     @njit(nogil=True, boundscheck=False, error_model="numpy", cache=True)
@@ -169,7 +168,7 @@ def make_advance(R: tuple[int, ...], procedural: bool, two_weights: bool, bits: 
                     step_block(
                         block, local, distant, inhibitory, fired, z, q, c, R, at, first_step + s, substeps, k0, k1
                     )  # fmt: skip
-                    end_block(whole, state[b], z.view(np.uint32), scale, at, first_step + s, k0, k1)
+                    end_block(whole, state[b], z.view(np.uint32), scale, varying, at, first_step + s, k0, k1)
                     k = compact(fired, min(_B, n_neurons - at), at, out, k)
             p = start_population
             for m in range(k):
@@ -186,7 +185,7 @@ def make_advance(R: tuple[int, ...], procedural: bool, two_weights: bool, bits: 
             for m in range(sampled.shape[0]):
                 b = sampled[m] >> LOG_BLOCK
                 if b0 <= b < b1:
-                    samples[s, m] = potential(state[b], sampled[m] & (_B - 1), scale)
+                    samples[s, m] = potential_of(state[b], sampled[m] & (_B - 1), scale)
             n_spikes[now, part] = k
             if procedural:
                 arenas[6][now, part] = send(

@@ -16,18 +16,28 @@ its end.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
 import numpy as np
 from llvmlite import ir
 from numba import njit, types
-from numba.extending import intrinsic
+from numba.extending import intrinsic, overload
 from numpy.typing import NDArray
 
 from twinbrain.kernels.random import F32, INLINE, U32, U64, _bits_of, philox4x32, wide_vectors
+from twinbrain.kernels.update import BLOCK, STRIDE
 
-__all__ = ["BELOW_THRESHOLD_MV", "MOST_HELD", "Packing", "functions_for"]
+__all__ = [
+    "BELOW_THRESHOLD_MV",
+    "MOST_HELD",
+    "Packing",
+    "begin_block",
+    "end_block",
+    "pack_block",
+    "potential_of",
+    "unpack_block",
+    "write_number",
+]
 
 U16, I16, I32 = np.uint16, np.int16, np.int32
 
@@ -146,7 +156,7 @@ def _random(i, key):
 
 
 @njit(**INLINE)
-def _unpack_block(s, h, scale, n, stride):
+def unpack_block(s, h, scale, n, stride):
     """Write a block of codes ``h`` as float32 into the scratch block ``s``; n neurons, ``stride`` from row to row."""
     wide_vectors()
     reference = scale[0]
@@ -160,7 +170,7 @@ def _unpack_block(s, h, scale, n, stride):
 
 
 @njit(**INLINE)
-def _pack_block(s, h, words, scale, rows, n, stride, first_id, step, k0, k1):
+def pack_block(s, h, words, scale, rows, n, stride, first_id, step, k0, k1):
     """Write the first ``rows`` rows of the scratch block ``s`` back as codes; the others have not changed.
 
     ``words`` (n,) uint32 is scratch: a random word per neuron, of which every row takes the top bits of a multiple.
@@ -183,51 +193,80 @@ def _pack_block(s, h, words, scale, rows, n, stride, first_id, step, k0, k1):
             h[at + U64(i)] = _rounded(F32(s[at + U64(i)] * factor), U32(U32(words[i] * times) >> U32(19)))
 
 
-@cache
-def functions_for(half: bool, rows: int, n: int, stride: int) -> tuple[Any, ...]:
-    """Return what kernels call to use a block of n neurons whose first ``rows`` rows vary in time, in 16 or 32 bits.
+def _is_half(block: Any) -> bool:
+    return bool(block.dtype == types.uint16)
 
-    ``begin(scratch, block, scale)`` returns the block in 32 bits; ``end(scratch, block, words, scale, first_id, step,
-    k0, k1)`` puts it back; ``write(block, row, i, value, scale)`` and ``potential(block, i, scale)`` reach one number.
-    """
-    if not half:
 
-        @njit(**INLINE)
-        def begin(scratch, block, scale):
-            return block
+# Kernels call the four functions below; which code stands for them follows from the type of the block. (Were they
+# handed over as compiled functions, no process would find the kernels that another one has compiled: see
+# ``source_checksum``.)
 
-        @njit(**INLINE)
-        def end(scratch, block, words, scale, first_id, step, k0, k1):
-            pass
 
-        @njit(**INLINE)
-        def write(block, row, i, value, scale):
-            block[row * stride + i] = value
+def begin_block(scratch: Any, block: Any, scale: Any) -> Any:
+    """Return a block in 32 bits: itself, or unpacked into the scratch block. For kernels only, as what follows."""
+    raise NotImplementedError
 
-        @njit(**INLINE)
-        def potential(block, i, scale):
-            return block[i]
 
-        return begin, end, write, potential
+def end_block(
+    scratch: Any, block: Any, words: Any, scale: Any, rows: int, first_id: int, step: int, k0: Any, k1: Any
+) -> None:
+    """Put a block back whose first ``rows`` rows have changed."""
+    raise NotImplementedError
 
-    @njit(**INLINE)
-    def begin_half(scratch, block, scale):
-        _unpack_block(scratch, block, scale, n, stride)
+
+def write_number(block: Any, row: int, i: int, value: Any, scale: Any) -> None:
+    """Write one number of a block."""
+    raise NotImplementedError
+
+
+def potential_of(block: Any, i: int, scale: Any) -> Any:
+    """Return the potential of neuron i of a block, mV."""
+    raise NotImplementedError
+
+
+@overload(begin_block, jit_options=INLINE)
+def _begin_block(scratch, block, scale):
+    def whole(scratch, block, scale):
+        return block
+
+    def half(scratch, block, scale):
+        unpack_block(scratch, block, scale, BLOCK, STRIDE)
         return scratch
 
-    @njit(**INLINE)
-    def end_half(scratch, block, words, scale, first_id, step, k0, k1):
-        _pack_block(scratch, block, words, scale, rows, n, stride, first_id, step, k0, k1)
+    return half if _is_half(block) else whole
 
-    @njit(**INLINE)
-    def write_half(block, row, i, value, scale):
+
+@overload(end_block, jit_options=INLINE)
+def _end_block(scratch, block, words, scale, rows, first_id, step, k0, k1):
+    def whole(scratch, block, words, scale, rows, first_id, step, k0, k1):
+        pass
+
+    def half(scratch, block, words, scale, rows, first_id, step, k0, k1):
+        pack_block(scratch, block, words, scale, rows, BLOCK, STRIDE, first_id, step, k0, k1)
+
+    return half if _is_half(block) else whole
+
+
+@overload(write_number, jit_options=INLINE)
+def _write_number(block, row, i, value, scale):
+    def whole(block, row, i, value, scale):
+        block[row * STRIDE + i] = value
+
+    def half(block, row, i, value, scale):
         if row == 0:
             block[i] = _pack_one(value, scale[0], F32(0.5))
         else:
-            block[row * stride + i] = _rounded(F32(value / scale[row]), I32(1 << 12))
+            block[row * STRIDE + i] = _rounded(F32(value / scale[row]), I32(1 << 12))
 
-    @njit(**INLINE)
-    def potential_half(block, i, scale):
+    return half if _is_half(block) else whole
+
+
+@overload(potential_of, jit_options=INLINE)
+def _potential_of(block, i, scale):
+    def whole(block, i, scale):
+        return block[i]
+
+    def half(block, i, scale):
         return _unpack_one(block[i], scale[0])
 
-    return begin_half, end_half, write_half, potential_half
+    return half if _is_half(block) else whole

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from twinbrain.kernels.half import functions_for
+from twinbrain.kernels.half import write_number
 from twinbrain.kernels.random import F32, U64, fill_normals, philox4x32, source_checksum
-from twinbrain.kernels.update import BLOCK, ROW_OU, ROW_V, STRIDE
+from twinbrain.kernels.update import BLOCK, ROW_OU, ROW_V
 
 __all__ = ["make_initial"]
 
@@ -18,14 +18,13 @@ _LOW, _SHIFT = U64(0xFFFFFFFF), U64(32)
 
 
 @cache
-def make_initial(half: bool = False) -> Any:
-    """Return the function that fills V and the noise current of blocks b0 ... b1 - 1, of 16 or 32 bits.
+def make_initial() -> Any:
+    """Return the function that fills V and the noise current of blocks b0 ... b1 - 1.
 
     V is uniform between ``low`` and ``high``, the noise normal with ``std``; all three are per population. The same
     bits as :func:`~twinbrain.kernels.random.uniforms_numpy` at step 0 and ``normals_numpy`` at step 1.
     """
     checksum = source_checksum()
-    _, _, write, _ = functions_for(half, 2, BLOCK, STRIDE)
 
     @njit(nogil=True, boundscheck=False, error_model="numpy", cache=True)
     def initial(state, b0, b1, n_neurons, population_first, low, high, std, scale, k0, k1):
@@ -44,7 +43,7 @@ def make_initial(half: bool = False) -> Any:
                 q = U64(j)
                 a, c, _, _ = philox4x32(q & _LOW, q >> _SHIFT, U64(0), U64(0), k0, k1)
                 u = np.float64((a << U64(21)) ^ (c >> U64(11))) * 2.0**-53 + 2.0**-54
-                write(row, ROW_V, i, F32(low[p] + (high[p] - low[p]) * u), scale)
-                write(row, ROW_OU, i, F32(std[p] * np.float64(z[i])), scale)
+                write_number(row, ROW_V, i, F32(low[p] + (high[p] - low[p]) * u), scale)
+                write_number(row, ROW_OU, i, F32(std[p] * np.float64(z[i])), scale)
 
     return initial

@@ -77,7 +77,8 @@ def source_checksum() -> int:
     """Checksum of the sources of all kernels, which compiled functions carry as a constant.
 
     Numba keeps machine code as long as the file of the *outermost* function is unchanged; with this constant a kernel
-    edited in any file of this room is compiled anew.
+    edited in any file of this room is compiled anew. What the outermost function closes over must be numbers: compiled
+    functions are other objects in every process, so that the code would never be found again.
     """
     return crc32(b"".join(file.read_bytes() for file in sorted(Path(__file__).parent.glob("*.py"))))
 

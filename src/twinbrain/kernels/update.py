@@ -146,7 +146,6 @@ class Layout:
             int(self.wide),
             self.row_drive,
             int(self.exponential),
-            int(self.half),
         )
 
 
@@ -154,7 +153,7 @@ _B, _S = BLOCK, STRIDE
 _V0, _D0, _W0 = 8, 12, 16  # positions of v_, d_, w_ in PARAMETERS
 _CHI = 20
 PORTS = _PORTS = 4 + _N_PARAMETERS  # where the ports stand in Layout.constants
-_DRIVE, _EXPONENTIAL, HALF = _PORTS + 6, _PORTS + 7, _PORTS + 8
+_DRIVE, _EXPONENTIAL = _PORTS + 6, _PORTS + 7
 
 
 @njit(**INLINE)

@@ -145,31 +145,32 @@ def _out_degrees(ins, spaces, moved_source, moved_target, degree):
         degree[moved_target[i]] -= 1
 
 
+@njit(**INLINE)
+def _collect(
+    z, n, e, first, keys, row_of, weight_of, m, two_weights, weight_bits, ins, spaces, pointer, start, ends, gain
+):  # fmt: skip
+    """Resolve the n out-slots in the scratch space, append their synapses from place m; returns the new end."""
+    a = pointer[e]
+    b = pointer[e + 1]
+    whole = (n + LANES - 1) // LANES * LANES
+    to_positions(z, n, spaces[e])
+    to_pairs(z, whole, start[a:b])
+    to_targets(z, whole, ins, ends[a:b])
+    for i in range(n):
+        row = z[SOURCE + i]
+        g = np.int64(gain[a + z[PAIR + i]]) if gain.shape[0] > 0 else 256
+        t = z[T + i]
+        if g != 0 and t != U32(U32(first) + row):
+            w0, w1 = weigh(z[W + i], g, two_weights)
+            keys[m] = (U64(t) << U64(32)) | U64(m)
+            row_of[m] = row
+            weight_of[m] = U32(w0 | (w1 << weight_bits))
+            m += 1
+    return m
+
+
 @cache
 def _make_lists(checksum: int) -> Any:
-    @njit(**INLINE)
-    def collect(
-        z, n, e, first, keys, row_of, weight_of, m, two_weights, weight_bits, ins, spaces, pointer, start, ends, gain
-    ):  # fmt: skip
-        """Resolve the n out-slots in the scratch space, append their synapses from place m; returns the new end."""
-        a = pointer[e]
-        b = pointer[e + 1]
-        whole = (n + LANES - 1) // LANES * LANES
-        to_positions(z, n, spaces[e])
-        to_pairs(z, whole, start[a:b])
-        to_targets(z, whole, ins, ends[a:b])
-        for i in range(n):
-            row = z[SOURCE + i]
-            g = np.int64(gain[a + z[PAIR + i]]) if gain.shape[0] > 0 else 256
-            t = z[T + i]
-            if g != 0 and t != U32(U32(first) + row):
-                w0, w1 = weigh(z[W + i], g, two_weights)
-                keys[m] = (U64(t) << U64(32)) | U64(m)
-                row_of[m] = row
-                weight_of[m] = U32(w0 | (w1 << weight_bits))
-                m += 1
-        return m
-
     @njit(**_SLOW)
     def lists(
         j0, j1, z, count, count_only, begin, targets, weights, two_weights, weight_bits, ins, spaces, pointer, start,
@@ -231,13 +232,13 @@ def _make_lists(checksum: int) -> Any:
                             n += 1
                             x += size
                             if n == BATCH:
-                                m = collect(
+                                m = _collect(
                                     z, n, e, first + c, keys, row_of, weight_of, m, two_weights, weight_bits, ins,
                                     spaces, pointer, start, ends, gain
                                 )  # fmt: skip
                                 n = 0
                     if n > 0:
-                        m = collect(
+                        m = _collect(
                             z, n, e, first + c, keys, row_of, weight_of, m, two_weights, weight_bits, ins, spaces,
                             pointer, start, ends, gain
                         )  # fmt: skip
