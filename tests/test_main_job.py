@@ -171,7 +171,7 @@ def stop_in(monkeypatch: pytest.MonkeyPatch, stage: str, checks: int) -> None:
     [
         ("assimilate", 7),
         pytest.param("twin", 9, marks=pytest.mark.slow),
-        pytest.param("laminar", 5, marks=pytest.mark.slow),
+        pytest.param("laminar", 1, marks=pytest.mark.slow),
         pytest.param("compare", 1, marks=pytest.mark.slow),  # as the next stage begins
     ],
 )
