@@ -199,29 +199,31 @@ def _is_half(block: Any) -> bool:
 
 # Kernels call the four functions below; which code stands for them follows from the type of the block. (Were they
 # handed over as compiled functions, no process would find the kernels that another one has compiled: see
-# ``source_checksum``.)
+# ``source_checksum``.) Their code stands in the ``overload`` of each.
+
+_COMPILED_ONLY = "this function is called by compiled kernels only"
 
 
 def begin_block(scratch: Any, block: Any, scale: Any) -> Any:
     """Return a block in 32 bits: itself, or unpacked into the scratch block. For kernels only, as what follows."""
-    raise NotImplementedError
+    raise TypeError(_COMPILED_ONLY)
 
 
 def end_block(
     scratch: Any, block: Any, words: Any, scale: Any, rows: int, first_id: int, step: int, k0: Any, k1: Any
 ) -> None:
     """Put a block back whose first ``rows`` rows have changed."""
-    raise NotImplementedError
+    raise TypeError(_COMPILED_ONLY)
 
 
 def write_number(block: Any, row: int, i: int, value: Any, scale: Any) -> None:
     """Write one number of a block."""
-    raise NotImplementedError
+    raise TypeError(_COMPILED_ONLY)
 
 
 def potential_of(block: Any, i: int, scale: Any) -> Any:
     """Return the potential of neuron i of a block, mV."""
-    raise NotImplementedError
+    raise TypeError(_COMPILED_ONLY)
 
 
 @overload(begin_block, jit_options=INLINE)
