@@ -117,7 +117,7 @@ def test_ridge_does_not_learn_from_bridged_volumes() -> None:
     x = label(noise(500, 3) @ np.array([[1, 0.5, 0.5], [0, 1, 0.5], [0, 0, 1.0]]), "abc")
     other = x.copy(deep=True)
     lost = np.r_[120:140, 260:275]
-    other[lost, 2] = x[lost, 2].values[::-1]  # same mean and spread, another course: as a bridge would have
+    other[lost, 2] = 3 + 2 * x[lost, 2].values[::-1]  # another course, mean and spread: as a bridge could have
     present = np.ones(500, dtype=bool)
     present[lost] = False
     a, b = (ridge_from_inputs(series, ["a", "b"], present=present) for series in (x, other))
@@ -126,6 +126,8 @@ def test_ridge_does_not_learn_from_bridged_volumes() -> None:
     assert np.abs(a - b).max() > 1e-3
     with pytest.raises(InputError, match=r"present has shape \(3,\), expected one value for each of 500 volumes"):
         ridge_from_inputs(x, ["a"], present=[True] * 3)
+    with pytest.raises(InputError, match="the part to predict has no volume that was measured"):
+        ridge_from_inputs(x, ["a"], at=x[120:140], present=present)
 
 
 def test_ridge_refuses_a_recording_too_short_for_its_gaps() -> None:

@@ -23,6 +23,7 @@ __all__ = ["Links", "choose_wiring", "tile_blocks", "way_of"]
 _LOG = logging.getLogger(__name__)
 
 _SHARE = 0.7  # of the memory available that stored lists and the state may take
+_WORTH_SAYING = 0.1  # share of it from which the choice is news
 _RATE_PER_STEP = 0.03  # share of neurons that may fire in one step before arenas must grow
 _ROOM = 65536  # events for which there is always room
 
@@ -75,7 +76,8 @@ def way_of(network: Network, wiring: str, members: int, threads: int, state_byte
     lists = network.stored_bytes(threads if members < threads else 1)
     way = "stored" if lists + state_bytes <= _SHARE * free else "procedural"
     why = f"lists take {lists / 1e9:.3g} GB, the state {state_bytes / 1e9:.3g} GB, and {free / 1e9:.3g} GB are free"
-    _LOG.info("wiring is %s: %s", way, why)
+    serious = lists + state_bytes > _WORTH_SAYING * free  # a fit asks this for one small network after another
+    _LOG.log(logging.INFO if serious else logging.DEBUG, "wiring is %s: %s", way, why)
     return way, why
 
 

@@ -23,11 +23,15 @@ def is_constant(series: Floats) -> npt.NDArray[np.bool_]:
     return np.asarray(np.ptp(series, axis=0) <= CONSTANT * np.abs(series).max(axis=0), dtype=np.bool_)
 
 
-def standardise(series: Floats) -> Floats:
-    """Give each column of ``series`` (time, region) mean 0 and deviation 1; constant columns become 0."""
-    centred = series - series.mean(axis=0)
-    spread = centred.std(axis=0)
-    flat = is_constant(series)
+def standardise(series: Floats, measured: npt.NDArray[np.bool_] | None = None) -> Floats:
+    """Give each column of ``series`` (time, region) mean 0 and deviation 1 over ``measured`` rows, by default over all.
+
+    Columns that are constant there become 0.
+    """
+    there = series if measured is None else series[measured]
+    centred = series - there.mean(axis=0)
+    spread = there.std(axis=0)
+    flat = is_constant(there)
     centred[:, flat] = 0.0
     return np.asarray(centred / np.where(flat, 1.0, spread), dtype=np.float64)
 

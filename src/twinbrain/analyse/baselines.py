@@ -163,8 +163,8 @@ def ridge_from_inputs(
     without the volumes nearer than ``gap_s`` to it (BOLD remembers), from the inputs at lags ``-lags ..
     +lags`` volumes; the penalty is the one that predicts the next block best when that is left out too, one
     penalty for all regions. The weights never saw the block they predict (each series is standardised over
-    the whole run). The prediction needs no model of the brain but knows the other regions from the rest of
-    the run, which a free run does not.
+    the measured volumes of the whole run). The prediction needs no model of the brain but knows the other regions
+    from the rest of the run, which a free run does not.
 
     Parameters
     ----------
@@ -206,9 +206,12 @@ def ridge_from_inputs(
     >>> bool(np.corrcoef(p.sel(region="C"), x.sel(region="C"))[0, 1] > 0.85)  # ideal: (5 / 6) ** 0.5 = 0.91
     True
     """
-    z, is_input = _standardised(recorded, inputs)
+    volumes = recorded.sizes["time"]
+    measured = np.ones(volumes, dtype=np.bool_) if present is None else np.asarray(present, dtype=np.bool_)
+    if measured.shape != (volumes,):
+        raise InputError(f"present has shape {measured.shape}, expected one value for each of {volumes} volumes.")
+    z, is_input = _standardised(recorded, inputs, measured)
     part = recorded if at is None else at.sel(region=recorded["region"].values)
-    target, _ = _standardised(part, inputs)
     seconds = np.asarray(recorded["time"].values, dtype=np.float64)
     step = float(np.median(np.diff(seconds)))
     position = np.rint((np.asarray(part["time"].values, dtype=np.float64) - seconds[0]) / step).astype(np.int64)
@@ -218,9 +221,9 @@ def ridge_from_inputs(
         )
     if position.min() < 0 or position.max() >= len(z):
         raise InputError("the part to predict reaches beyond the recorded times, expected times inside; cut it.")
-    measured = np.ones(len(z), dtype=np.bool_) if present is None else np.asarray(present, dtype=np.bool_)
-    if measured.shape != (len(z),):
-        raise InputError(f"present has shape {measured.shape}, expected one value for each of {len(z)} volumes.")
+    if not measured[position].any():
+        raise InputError("the part to predict has no volume that was measured; choose another part.")
+    target, _ = _standardised(part, inputs, measured[position])
     edges = np.linspace(0, len(z), blocks + 1).astype(np.int64)
     gap = int(np.ceil(gap_s / step))
     features, response = _lagged(z[:, is_input], lags), z[:, ~is_input]
@@ -272,13 +275,15 @@ def _away_from(volumes: int, edges: npt.NDArray[np.int64], fold: int, gap: int) 
     return np.asarray((index < edges[fold] - gap) | (index >= edges[fold + 1] + gap), dtype=np.bool_)
 
 
-def _standardised(recorded: xr.DataArray, inputs: Sequence[str] | None) -> tuple[Floats, npt.NDArray[np.bool_]]:
-    """Standard scores (time, region) and which regions are inputs."""
+def _standardised(
+    recorded: xr.DataArray, inputs: Sequence[str] | None, measured: npt.NDArray[np.bool_] | None = None
+) -> tuple[Floats, npt.NDArray[np.bool_]]:
+    """Standard scores (time, region), of mean 0 and deviation 1 over measured volumes, and which regions are inputs."""
     if set(recorded.dims) != {"time", "region"}:
         raise InputError(
             f"the recorded BOLD has dimensions {tuple(recorded.dims)}, expected (time, region); name them so."
         )
-    z = standardise(np.asarray(recorded.transpose("time", "region"), dtype=np.float64))
+    z = standardise(np.asarray(recorded.transpose("time", "region"), dtype=np.float64), measured)
     regions = [str(name) for name in recorded["region"].values]
     return z, input_mask(regions, inputs) if inputs is not None else np.zeros(len(regions), dtype=np.bool_)
 
