@@ -57,8 +57,9 @@ def _design(study: Study, regions: tuple[str, ...]) -> Design:
         Condition(name="shifted drive", control=twin, drive="shifted", note="control: the sounds of other trials"),
         Condition(name="fewer neurons", control=twin, neurons=max(neurons // 3, len(regions) * 10)),
         Condition(name="more neurons", control=twin, neurons=neurons * 3),
-        Condition(name="in-degree / 3", control=twin, in_degree=max(degree // 3, 5)),
-        Condition(name="in-degree x 3", control=twin, in_degree=degree * 3),
+        # not fewer synapses: with a few strong ones the network leaves its working point
+        Condition(name="in-degree x 2", control=twin, in_degree=degree * 2),
+        Condition(name="in-degree x 5", control=twin, in_degree=degree * 5),
         *(Condition(name=f"P = {p:g}", control=twin, rewire="nearest", share=p) for p in (0.25, 0.5, 0.75, 1.0)),
     ]
     return Design(experiment="task", conditions=tuple(rows), seeds=(1, 2, 3), settings={"response": "betas"})
