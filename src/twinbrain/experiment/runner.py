@@ -8,13 +8,7 @@ the design, whoever simulated them.
 from __future__ import annotations
 
 import importlib
-import logging
-import multiprocessing
-import signal
-import time
-import tomllib
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,30 +17,27 @@ from typing import Any
 import msgspec
 
 from twinbrain import store
-from twinbrain.config import Study, check_study, read_study, study_from_dict, to_toml
+from twinbrain.config import Study, check_study, read_study, to_toml
 from twinbrain.data.subject import Subject
 from twinbrain.errors import InputError, Interrupted, nearest
-from twinbrain.experiment.cells import Cell, cell_key, cells_of, run_cell
 from twinbrain.experiment.content import cache_folder
-from twinbrain.experiment.design import Design, check_design, design_from_dict, design_to_toml, read_design
+from twinbrain.experiment.design import Design, check_design, design_to_toml, read_design
 from twinbrain.experiment.findings import Experiment, Findings
 from twinbrain.experiment.prepare import person_of
 from twinbrain.experiment.ranks import Ranks, ranks_of_job
 from twinbrain.experiment.results import Results
 from twinbrain.experiment.setup import Setup, setup_of, study_of
+from twinbrain.experiment.simulate_cells import simulate_cells
 from twinbrain.experiment.stop import Stop
 from twinbrain.parallel import available_threads
 from twinbrain.progress import track
 
 __all__ = ["EXPERIMENTS", "experiment_of", "is_experiment", "resume_experiment", "run_experiment"]
 
-_LOG = logging.getLogger(__name__)
-
 EXPERIMENTS = ("scaling", "rewiring", "inputs", "task", "lesion", "stimulate")
 """Names of the experiments; each is a module of this room that holds an ``EXPERIMENT``."""
 
 _DESIGN = "experiment.toml"
-_LARGE = 200_000  # neurons from which one cell gets all threads instead of one
 
 
 @dataclass(frozen=True)
@@ -148,7 +139,17 @@ def run_experiment(
                     held.enter_context(store.locked(out))
                     _admit(study, design, out)
             setups = _setups(study, design, people, how, stop, ranks)
-            _simulate(setups, design, out / "cells", how, stop, ranks, shared=people is None)
+            simulate_cells(
+                setups,
+                design,
+                out / "cells",
+                cache=how.cache,
+                processes=how.processes,
+                progress=how.progress,
+                stop=stop,
+                ranks=ranks,
+                shared=people is None,
+            )
             if not ranks.first:
                 return Findings("judged by the first rank")
             store.write_status(out, "running judgement")
@@ -251,84 +252,6 @@ def _setups(
             if ranks.first is turn:
                 load()
     return setups
-
-
-def _simulate(
-    setups: dict[str, Setup], design: Design, folder: Path, how: _How, stop: Stop, ranks: Ranks, *, shared: bool
-) -> None:
-    """Run the cells that are not stored yet, each once; equal cells of two conditions are one."""
-    wanted: dict[str, Cell] = {}
-    for cell in cells_of(design):
-        wanted.setdefault(cell_key(setups[cell.person], design, design.condition(cell.condition), cell.seed), cell)
-    with ranks.stage():  # all ranks look before any of them stores one: they share out the same list
-        todo = [c for key, c in wanted.items() if store.Checkpoint(folder, key).load() is None]
-    large = [c for c in todo if _neurons(setups, design, c) >= _LARGE]
-    small = [c for c in todo if c not in large]
-    done, show = len(wanted) - len(todo), how.progress and ranks.first
-    with ranks.stage(), track(len(wanted), "cells", "cell", progress=show, done=done) as bar:
-        if how.processes > 1 and len(small) > 1 and shared and ranks.ranks == 1:
-            for cell in _spread(small, setups, design, folder, how, stop):
-                bar.update(1, f"{cell.condition}, seed {cell.seed}")
-            small = []
-        for cell in (small + large)[ranks.rank :: ranks.ranks]:
-            threads = how.processes if _neurons(setups, design, cell) >= _LARGE else 1
-            _one(setups[cell.person], design, cell, folder, threads, stop)
-            bar.update(1, f"{cell.condition}, seed {cell.seed}")
-
-
-def _neurons(setups: dict[str, Setup], design: Design, cell: Cell) -> int:
-    return design.condition(cell.condition).neurons or setups[cell.person].study.twin.neurons
-
-
-def _one(setup: Setup, design: Design, cell: Cell, folder: Path, threads: int, stop: Stop | None) -> None:
-    tell = None if stop is None else (lambda done, total: stop.check())
-    began = time.monotonic()
-    run_cell(setup, design, design.condition(cell.condition), cell.seed, folder, threads=threads, tell=tell)
-    _LOG.debug("%s %s seed %d: %.1f s", *vars(cell).values(), time.monotonic() - began)
-
-
-# ---- processes -----------------------------------------------------------------------------------------------------
-
-_OF_WORKER: dict[str, Any] = {}
-
-
-def _begin_worker(studies: dict[str, str], design: str, folder: str, cache: str) -> None:
-    """Each process reads people, working points and fits for itself: nothing but text is handed over."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the first process answers it and ends the others
-    _OF_WORKER.update(design=design_from_dict(tomllib.loads(design)), folder=Path(folder), cache=Path(cache))
-    _OF_WORKER.update(studies={name: study_from_dict(tomllib.loads(text)) for name, text in studies.items()}, setups={})
-
-
-def _work(cell: tuple[str, str, int]) -> None:
-    setups, one = _OF_WORKER["setups"], Cell(*cell)
-    if one.person not in setups:
-        setups[one.person] = setup_of(_OF_WORKER["studies"][one.person], _OF_WORKER["cache"])
-    _one(setups[one.person], _OF_WORKER["design"], one, _OF_WORKER["folder"], 1, None)
-
-
-def _spread(
-    cells: list[Cell], setups: dict[str, Setup], design: Design, folder: Path, how: _How, stop: Stop
-) -> Iterator[Cell]:
-    """Let processes work on cells; give them back as they are done. A process that dies is not waited for."""
-    studies = {name: to_toml(setup.study) for name, setup in setups.items()}
-    given = (studies, design_to_toml(design), str(folder), str(how.cache))
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(min(how.processes, len(cells)), context, _begin_worker, given)
-    done = False
-    try:
-        waiting = {pool.submit(_work, (c.person, c.condition, c.seed)): c for c in cells}
-        while waiting:
-            finished, _ = wait(waiting, timeout=0.5, return_when=FIRST_COMPLETED)
-            stop.check()
-            for future in finished:
-                future.result()
-                yield waiting.pop(future)
-        done = True
-    finally:
-        if not done:
-            for process in list(getattr(pool, "_processes", {}).values()):
-                process.terminate()  # cells are stored whole or not at all
-        pool.shutdown(wait=done, cancel_futures=True)
 
 
 @contextmanager
