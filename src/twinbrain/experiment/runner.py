@@ -300,6 +300,6 @@ def _keep(
             "version": store.provenance()["twinbrain"],
             **found.to_dict(),
         },
-        tables=dict(found.tables),
+        tables={name: table for name, table in found.tables.items() if len(table.columns)},  # as of trends of one size
         status=None,
     )
