@@ -126,6 +126,8 @@ def test_ridge_does_not_learn_from_bridged_volumes() -> None:
     assert np.abs(a - b).max() > 1e-3
     with pytest.raises(InputError, match=r"present has shape \(3,\), expected one value for each of 500 volumes"):
         ridge_from_inputs(x, ["a"], present=[True] * 3)
+    with pytest.raises(InputError, match=r"expected \(time, region\); name them so"):
+        ridge_from_inputs(x.rename(time="t"), ["a"], present=present)
     with pytest.raises(InputError, match="the part to predict has no volume that was measured"):
         ridge_from_inputs(x, ["a"], at=x[120:140], present=present)
 

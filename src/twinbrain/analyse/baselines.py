@@ -206,6 +206,7 @@ def ridge_from_inputs(
     >>> bool(np.corrcoef(p.sel(region="C"), x.sel(region="C"))[0, 1] > 0.85)  # ideal: (5 / 6) ** 0.5 = 0.91
     True
     """
+    _check_axes(recorded)
     volumes = recorded.sizes["time"]
     measured = np.ones(volumes, dtype=np.bool_) if present is None else np.asarray(present, dtype=np.bool_)
     if measured.shape != (volumes,):
@@ -275,14 +276,18 @@ def _away_from(volumes: int, edges: npt.NDArray[np.int64], fold: int, gap: int) 
     return np.asarray((index < edges[fold] - gap) | (index >= edges[fold + 1] + gap), dtype=np.bool_)
 
 
-def _standardised(
-    recorded: xr.DataArray, inputs: Sequence[str] | None, measured: npt.NDArray[np.bool_] | None = None
-) -> tuple[Floats, npt.NDArray[np.bool_]]:
-    """Standard scores (time, region), of mean 0 and deviation 1 over measured volumes, and which regions are inputs."""
+def _check_axes(recorded: xr.DataArray) -> None:
     if set(recorded.dims) != {"time", "region"}:
         raise InputError(
             f"the recorded BOLD has dimensions {tuple(recorded.dims)}, expected (time, region); name them so."
         )
+
+
+def _standardised(
+    recorded: xr.DataArray, inputs: Sequence[str] | None, measured: npt.NDArray[np.bool_] | None = None
+) -> tuple[Floats, npt.NDArray[np.bool_]]:
+    """Standard scores (time, region), of mean 0 and deviation 1 over measured volumes, and which regions are inputs."""
+    _check_axes(recorded)
     z = standardise(np.asarray(recorded.transpose("time", "region"), dtype=np.float64), measured)
     regions = [str(name) for name in recorded["region"].values]
     return z, input_mask(regions, inputs) if inputs is not None else np.zeros(len(regions), dtype=np.bool_)
