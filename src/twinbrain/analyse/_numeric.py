@@ -28,10 +28,10 @@ def standardise(series: Floats, measured: npt.NDArray[np.bool_] | None = None) -
 
     Columns that are constant there become 0.
     """
-    there = series if measured is None else series[measured]
-    centred = series - there.mean(axis=0)
-    spread = there.std(axis=0)
-    flat = is_constant(there)
+    rows = slice(None) if measured is None else measured
+    centred = series - series[rows].mean(axis=0)
+    spread = centred[rows].std(axis=0)
+    flat = is_constant(series[rows])
     centred[:, flat] = 0.0
     return np.asarray(centred / np.where(flat, 1.0, spread), dtype=np.float64)
 
